@@ -1,0 +1,1 @@
+"""Other people's files to our tree and back."""
