@@ -1,0 +1,187 @@
+"""One table of rules, read in both directions: another library's tensors to our tree, and back.
+
+A rule names one tensor of theirs, one leaf of ours (or several that share the tensor) and the axes of both, as an einops
+pattern. Sizes are never written: they come from our own abstract tree, and theirs follow from the pattern.
+
+    Rule("blocks/attn/{query,key,value}/kernel", "blocks.{i}.attn.qkv.weight", "(part head d) c -> part c head d")
+
+`{i}` stands for every layer; our leaves stack them on a leading axis. Leaves in `{a,b,c}` are slices of one tensor along
+the axis `part`. A `0` is a slice, or a whole tensor, that our network does not have: it must be zero on import and is
+written as zeros on export.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from einops import rearrange
+
+Shape = tuple[int, ...]
+
+
+class Tensor(Protocol):
+    """An array that may still be on disk: `numpy.asarray` reads it."""
+
+    @property
+    def shape(self) -> Shape: ...
+    @property
+    def dtype(self) -> np.dtype: ...
+    def __array__(self, dtype=None, copy=None) -> np.ndarray: ...
+
+
+Flat = Mapping[str, Tensor]  # path -> array
+
+
+class Rule(NamedTuple):
+    ours: str
+    theirs: str
+    pattern: str  # theirs -> ours
+
+
+class Slot(NamedTuple):
+    """One tensor of theirs, and where in our leaves it belongs."""
+
+    theirs: str
+    shape: Shape  # of theirs
+    leaves: tuple[str, ...]  # of ours; "0" where there is none
+    layer: int | None  # index on the leading axis of our leaves
+    pattern: str
+    sizes: dict[str, int]  # of the axes that a pattern cannot tell by itself
+
+    def __str__(self) -> str:
+        layer = "" if self.layer is None else f"[{self.layer}]"
+        return f"{self.theirs} {list(self.shape)} <-> " + ", ".join(f"{x}{layer}" for x in self.leaves if x != "0")
+
+
+@dataclass
+class Report:
+    """What did not fit, in both languages. Silence means agreement to the last tensor."""
+
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    misshaped: list[str] = field(default_factory=list)
+    not_floating: list[str] = field(default_factory=list)
+    not_finite: list[str] = field(default_factory=list)
+    not_zero: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return any(vars(self).values())
+
+    def __str__(self) -> str:
+        found = {kind.replace("_", " "): names for kind, names in vars(self).items() if names}
+        return "".join(f"\n  {kind} ({len(names)}):" + "".join(f"\n    {name}" for name in names) for kind, names in found.items())
+
+
+def norm(ours: str, theirs: str) -> list[Rule]:
+    return [Rule(f"{ours}/scale", f"{theirs}.weight", "c -> c"), Rule(f"{ours}/bias", f"{theirs}.bias", "c -> c")]
+
+
+def dense(ours: str, theirs: str, bias: bool = True) -> list[Rule]:
+    rules = [Rule(f"{ours}/kernel", f"{theirs}.weight", "o c -> c o"), Rule(f"{ours}/bias", f"{theirs}.bias", "o -> o")]
+    return rules if bias else rules[:1]
+
+
+def conv(ours: str, theirs: str, bias: bool = True) -> list[Rule]:
+    return [Rule(f"{ours}/kernel", f"{theirs}.weight", "o c h w -> h w c o"), Rule(f"{ours}/bias", f"{theirs}.bias", "o -> o")][: 1 + bias]
+
+
+def slots(rules: Sequence[Rule], like: Mapping[str, Shape]) -> list[Slot]:
+    """Every tensor of theirs that `rules` promise for leaves of the shapes `like`."""
+    out = [slot for rule in rules for slot in _slots(rule, like)]
+    covered, names = {leaf for slot in out for leaf in slot.leaves} - {"0"}, {slot.theirs for slot in out}
+    assert covered == set(like), f"rules leave out or invent {sorted(covered ^ set(like))}"
+    assert len(names) == len(out), "two rules name the same tensor"
+    return out
+
+
+def _slots(rule: Rule, like: Mapping[str, Shape]) -> Iterator[Slot]:
+    before, _, rest = rule.ours.partition("{")
+    parts, _, after = rest.partition("}")
+    leaves = tuple(part if part == "0" else before + part + after for part in parts.split(",")) if rest else (rule.ours,)
+    left, right = rule.pattern.split(" -> ")
+    stacked = "{i}" in rule.theirs
+    shape = next((like[leaf] for leaf in leaves if leaf != "0"), ())
+    axes = [axis for axis in right.split() if axis != "part" and not axis.isdigit()]
+    sizes = dict(zip(axes, shape[stacked:], strict=True)) | ({"part": len(leaves)} if rest else {})
+    theirs = tuple(_size(group, sizes) for group in re.findall(r"\([^)]*\)|\S+", left))
+    for layer in range(shape[0]) if stacked else (None,):
+        yield Slot(rule.theirs.replace("{i}", str(layer)), theirs, leaves, layer, rule.pattern, sizes)
+
+
+def _size(group: str, sizes: Mapping[str, int]) -> int:
+    return math.prod(int(axis) if axis.isdigit() else sizes[axis] for axis in group.strip("()").split())
+
+
+def compare(wanted: Sequence[Slot], theirs: Flat) -> Report:
+    """Names, shapes and kinds of number, before anything is read."""
+    report, known = Report(), {slot.theirs for slot in wanted}
+    report.missing = [str(slot) for slot in wanted if slot.theirs not in theirs]
+    report.unexpected = [f"{name} {list(tensor.shape)}" for name, tensor in theirs.items() if name not in known]
+    for slot in wanted:
+        if (found := theirs.get(slot.theirs)) is None:
+            continue
+        if tuple(found.shape) != slot.shape:
+            report.misshaped.append(f"{slot}: the file has {list(found.shape)}")
+        elif not is_floating(found.dtype):
+            report.not_floating.append(f"{slot}: the file has {found.dtype}")
+    return report
+
+
+def is_floating(dtype: np.dtype) -> bool:
+    """Real floating numbers, those of ml_dtypes (bfloat16) among them."""
+    return np.issubdtype(dtype, np.floating) or dtype.kind == "V" and "float" in dtype.name
+
+
+def to_ours(
+    wanted: Sequence[Slot],
+    like: Mapping[str, Shape],
+    theirs: Flat,
+    dtype: np.dtype | None = None,
+    done: Callable[[], None] = lambda: None,
+) -> tuple[dict[str, np.ndarray], Report]:
+    """Our leaves, filled one tensor of theirs at a time; `dtype` None keeps theirs. `done` is called after each."""
+    report, out = compare(wanted, theirs), {}
+    if report:
+        return {}, report
+    for slot in wanted:
+        tensor = np.asarray(theirs[slot.theirs])
+        if not np.isfinite(tensor).all():
+            report.not_finite.append(str(slot))
+        leaves = slot.leaves
+        parts = rearrange(tensor, slot.pattern, **_needed(slot.pattern, slot.sizes)) if set(leaves) != {"0"} else tensor
+        for leaf, part in zip(leaves, parts if len(leaves) > 1 else [parts], strict=True):
+            if leaf == "0":
+                if np.any(part):
+                    report.not_zero.append(f"{slot}: our network has no parameter for a part that is not zero")
+                continue
+            array = out.setdefault(leaf, np.empty(like[leaf], dtype or part.dtype))
+            array[... if slot.layer is None else slot.layer] = part
+        done()
+    return out, report
+
+
+def to_theirs(wanted: Sequence[Slot], ours: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+    """Their tensors one at a time, in the order of the rules."""
+    for slot in wanted:
+        yield slot.theirs, one_of_theirs(slot, ours)
+
+
+def one_of_theirs(slot: Slot, ours: Mapping[str, np.ndarray]) -> np.ndarray:
+    found = {leaf: ours[leaf] if slot.layer is None else ours[leaf][slot.layer] for leaf in slot.leaves if leaf != "0"}
+    if not found:
+        return np.zeros(slot.shape, next(iter(ours.values())).dtype)
+    zeros = np.zeros_like(next(iter(found.values())))
+    parts = [found.get(leaf, zeros) for leaf in slot.leaves]
+    left, right = slot.pattern.split(" -> ")
+    stacked = np.stack(parts) if len(parts) > 1 else parts[0]
+    return np.ascontiguousarray(rearrange(stacked, f"{right} -> {left}"))
+
+
+def _needed(pattern: str, sizes: Mapping[str, int]) -> dict[str, int]:
+    """Only the axes that the pattern's left side has: einops refuses others."""
+    return {axis: size for axis, size in sizes.items() if re.search(rf"\b{axis}\b", pattern.split(" -> ")[0])}

@@ -1,0 +1,77 @@
+"""timm's dialect: `VisionTransformer` of timm/models/vision_transformer.py (1.0.31), and deit.py's, which are spelt the same."""
+
+from __future__ import annotations
+
+from vitjax.config import ViTConfig
+
+from .mapping import Rule, conv, dense, norm
+
+
+def rules(cfg: ViTConfig) -> list[Rule]:
+    out = conv("patch", "patch_embed.proj", cfg.patch_bias)
+    if cfg.cls:
+        out += [Rule("cls", "cls_token", "1 1 c -> c")]
+    if cfg.registers:
+        out += [Rule("registers", "reg_token", "1 n c -> n c")]
+    if cfg.positions != "none":
+        out += [Rule("positions", "pos_embed", "1 n c -> n c")]
+    if cfg.norm_pre:
+        out += norm("norm_pre", "norm_pre")
+    out += _block(cfg)
+    if cfg.norm != "none":
+        out += norm("norm", "norm" if cfg.norm == "before" else "fc_norm")
+    if cfg.pool == "map":
+        out += POOL
+    if cfg.classes:
+        out += dense("head", "head", cfg.head_bias)
+        if not cfg.head_bias:  # timm's classifier always has one: CLIP's projection, which has none, is published with zeros
+            out += [Rule("0", "head.bias", f"{cfg.classes} -> {cfg.classes}")]
+    return out
+
+
+def _block(cfg: ViTConfig) -> list[Rule]:
+    attn, qkv = "blocks/attn", "blocks.{i}.attn.qkv"
+    out = [*norm("blocks/norm1", "blocks.{i}.norm1"), *norm("blocks/norm2", "blocks.{i}.norm2")]
+    out += [Rule(attn + "/{query,key,value}/kernel", f"{qkv}.weight", "(part head d) c -> part c head d")]
+    if cfg.qkv_bias:
+        key = "key" if cfg.qkv_bias is True else "0"
+        out += [Rule(f"{attn}/{{query,{key},value}}/bias", f"{qkv}.bias", "(part head d) -> part head d")]
+    if cfg.qk_norm:
+        out += norm(f"{attn}/query_norm", "blocks.{i}.attn.q_norm") + norm(f"{attn}/key_norm", "blocks.{i}.attn.k_norm")
+    if cfg.attn_norm:
+        out += norm(f"{attn}/norm", "blocks.{i}.attn.norm")
+    out += [Rule(f"{attn}/out/kernel", "blocks.{i}.attn.proj.weight", "c (head d) -> head d c")]
+    if cfg.bias:
+        out += [Rule(f"{attn}/out/bias", "blocks.{i}.attn.proj.bias", "c -> c")]
+    if cfg.layer_scale is not None:
+        out += [Rule(f"blocks/scale{n}", f"blocks.{{i}}.ls{n}.gamma", "c -> c") for n in (1, 2)]
+    return out + _mlp(cfg)
+
+
+def _mlp(cfg: ViTConfig) -> list[Rule]:
+    mlp, fc = "blocks/mlp", "blocks.{i}.mlp"
+    if cfg.gated and cfg.packed:  # SwiGLUPacked: the gate is the first half
+        out = [Rule(mlp + "/{gate,up}/kernel", f"{fc}.fc1.weight", "(part o) c -> part c o")]
+        out += [Rule(mlp + "/{gate,up}/bias", f"{fc}.fc1.bias", "(part o) -> part o")] if cfg.bias else []
+    elif cfg.gated:  # SwiGLU
+        out = dense(f"{mlp}/gate", f"{fc}.fc1_g", cfg.bias) + dense(f"{mlp}/up", f"{fc}.fc1_x", cfg.bias)
+    else:
+        out = dense(f"{mlp}/up", f"{fc}.fc1", cfg.bias)
+    if cfg.mlp_norm:
+        out += norm(f"{mlp}/norm", f"{fc}.norm")
+    return out + dense(f"{mlp}/down", f"{fc}.fc2", cfg.bias)
+
+
+# timm/layers/attention_pool.py, AttentionPoolLatent
+POOL = [
+    Rule("pool/probe", "attn_pool.latent", "1 1 c -> c"),
+    Rule("pool/attn/query/kernel", "attn_pool.q.weight", "(head d) c -> c head d"),
+    Rule("pool/attn/query/bias", "attn_pool.q.bias", "(head d) -> head d"),
+    Rule("pool/attn/{key,value}/kernel", "attn_pool.kv.weight", "(part head d) c -> part c head d"),
+    Rule("pool/attn/{key,value}/bias", "attn_pool.kv.bias", "(part head d) -> part head d"),
+    Rule("pool/attn/out/kernel", "attn_pool.proj.weight", "c (head d) -> head d c"),
+    Rule("pool/attn/out/bias", "attn_pool.proj.bias", "c -> c"),
+    *norm("pool/norm", "attn_pool.norm"),
+    *dense("pool/mlp/up", "attn_pool.mlp.fc1"),
+    *dense("pool/mlp/down", "attn_pool.mlp.fc2"),
+]

@@ -1,0 +1,106 @@
+"""Attention, Mlp and Block: every encoder here is a stack of Blocks that differ in configuration, not in class."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+from jax.typing import DTypeLike
+from jaxtyping import Float
+
+from .attention import attend
+from .config import ViTConfig
+
+INIT = nn.initializers.truncated_normal(0.02)
+
+# The three GELUs are three functions: erf (timm, HF ViT, EVA), tanh (Google's own code, and what jax.nn.gelu means when
+# not told otherwise), and the sigmoid of OpenAI's CLIP. They differ by 5e-4 and 2e-2 per activation.
+ACTS = {
+    "gelu": partial(jax.nn.gelu, approximate=False),
+    "gelu_tanh": partial(jax.nn.gelu, approximate=True),
+    "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
+    "silu": jax.nn.silu,
+}
+
+
+def linear(equation: str, shape: tuple[int, ...], bias: bool, dtype: DTypeLike, name: str | None = None) -> nn.Einsum:
+    """A product with a kernel whose axes have names. float32 asked for is float32 given, on TPU and with TF32 too."""
+    return nn.Einsum(shape, equation, bias, dtype=dtype, precision="highest", kernel_init=INIT, name=name)
+
+
+def layer_norm(cfg: ViTConfig, dtype: DTypeLike, name: str | None = None) -> nn.LayerNorm:
+    """Statistics in float32, and the two-pass variance: E[x^2] - E[x]^2 cancels where the mean is large."""
+    return nn.LayerNorm(cfg.eps, dtype=dtype, use_fast_variance=False, name=name)
+
+
+class Attention(nn.Module):
+    """Multi-head attention of x to `context` (to itself, if None)."""
+
+    cfg: ViTConfig
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B N C"], context: Float[Array, "B M C"] | None = None) -> Float[Array, "B N C"]:
+        cfg, shape = self.cfg, (self.cfg.width, self.cfg.heads, self.cfg.head_width)
+        context = x if context is None else context
+        q = linear("bnc,chd->bhnd", shape, bool(cfg.qkv_bias), self.dtype, "query")(x)
+        k = linear("bnc,chd->bhnd", shape, cfg.qkv_bias is True, self.dtype, "key")(context)
+        v = linear("bnc,chd->bhnd", shape, bool(cfg.qkv_bias), self.dtype, "value")(context)
+        if cfg.qk_norm:
+            q = layer_norm(cfg, self.dtype, "query_norm")(q)
+            k = layer_norm(cfg, self.dtype, "key_norm")(k)
+        y = attend(q, k, v)
+        if cfg.attn_norm:
+            y = y.transpose(0, 2, 1, 3).reshape(x.shape)  # over all heads at once: B H N D -> B N (H D)
+            y = layer_norm(cfg, self.dtype, "norm")(y)
+            y = y.reshape(*x.shape[:2], *shape[1:]).transpose(0, 2, 1, 3)
+        return linear("bhnd,hdc->bnc", (*shape[1:], cfg.width), cfg.bias, self.dtype, "out")(y)
+
+
+class Mlp(nn.Module):
+    """down(act(up(x))), or down(act(gate(x)) * up(x))."""
+
+    cfg: ViTConfig
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B N C"]) -> Float[Array, "B N C"]:
+        cfg, act = self.cfg, ACTS[self.cfg.act]
+        y = linear("bnc,cm->bnm", (cfg.width, cfg.mlp), cfg.bias, self.dtype, "up")(x)
+        if cfg.gated:
+            y = act(linear("bnc,cm->bnm", (cfg.width, cfg.mlp), cfg.bias, self.dtype, "gate")(x)) * y
+        else:
+            y = act(y)
+        if cfg.mlp_norm:
+            y = layer_norm(cfg, self.dtype, "norm")(y)
+        return linear("bnm,mc->bnc", (cfg.mlp, cfg.width), cfg.bias, self.dtype, "down")(y)
+
+
+class Block(nn.Module):
+    """x + attn(norm(x)), then x + mlp(norm(x)). An encoder is this, `depth` times."""
+
+    cfg: ViTConfig
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B N C"], rate: Float[Array, ""], train: bool) -> tuple[Array, None]:
+        x = self.add(x, Attention(self.cfg, self.dtype, name="attn"), 1, rate, train)
+        x = self.add(x, Mlp(self.cfg, self.dtype, name="mlp"), 2, rate, train)
+        return x, None  # (carry, output): the shape nn.scan asks for
+
+    def add(self, x: Array, branch: nn.Module, number: int, rate: Array, train: bool) -> Array:
+        """x + the branch, normed before or after, scaled, and dropped for some images while training."""
+        cfg = self.cfg
+        norm = layer_norm(cfg, self.dtype, f"norm{number}")
+        y = norm(branch(x)) if cfg.norm_post else branch(norm(x))
+        if cfg.layer_scale is not None:
+            scale = self.param(f"scale{number}", nn.initializers.constant(cfg.layer_scale), (cfg.width,))
+            y = y * scale.astype(self.dtype)
+        if train and cfg.drop_path:  # stochastic depth (Huang et al. 2016): an image goes round the branch, or 1/keep of it is added
+            keep = jax.random.bernoulli(self.make_rng("drop_path"), 1 - rate, (len(x), 1, 1))
+            y = y * (keep / (1 - rate)).astype(y.dtype)
+        return x + y
+

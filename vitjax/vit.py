@@ -1,0 +1,110 @@
+"""The Vision Transformer: images -> tokens -> pooled features -> logits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import jax.numpy as jnp
+from einops import rearrange
+from flax import linen as nn
+from jax import Array
+from jax.typing import DTypeLike
+from jaxtyping import Float
+
+from .config import ViTConfig
+from .layers import INIT, Attention, Block, Mlp, layer_norm, linear
+
+
+class Pool(nn.Module):
+    """Attention pooling: a learned probe looks at all tokens (MAP of Zhai et al. 2021, arXiv:2106.04560)."""
+
+    cfg: ViTConfig
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B N C"]) -> Float[Array, "B C"]:
+        # timm's AttentionPoolLatent and big_vision's MAPHead have all biases and a plain MLP, whatever the blocks have.
+        cfg = replace(self.cfg, qkv_bias=True, bias=True, qk_norm=False, attn_norm=False, mlp_norm=False, gated=False)
+        probe = self.param("probe", INIT, (cfg.width,)).astype(self.dtype)
+        y = Attention(cfg, self.dtype, name="attn")(jnp.broadcast_to(probe, (len(x), 1, cfg.width)), x)
+        y += Mlp(cfg, self.dtype, name="mlp")(layer_norm(cfg, self.dtype, "norm")(y))
+        return y[:, 0]
+
+
+class ViT(nn.Module):
+    """A Vision Transformer as `cfg` says. `dtype` is that of the computation; LayerNorm statistics and softmax stay float32."""
+
+    cfg: ViTConfig
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        cfg, dtype, width = self.cfg, self.dtype, self.cfg.width
+        # A strided convolution is a product of cut-out patches: written so, it is one matrix product on every backend.
+        self.patch = linear("bhpwqc,pqcd->bhwd", (cfg.patch, cfg.patch, 3, width), cfg.patch_bias, dtype)
+        if cfg.cls:
+            self.cls = self.param("cls", nn.initializers.normal(1e-6), (width,))
+        if cfg.registers:
+            self.registers = self.param("registers", nn.initializers.normal(1e-6), (cfg.registers, width))
+        if cfg.positions != "none":
+            self.positions = self.param("positions", INIT, (position_count(cfg), width))
+        if cfg.norm_pre:
+            self.norm_pre = layer_norm(cfg, dtype)
+        stack = nn.scan(
+            Block,
+            variable_axes={"params": 0, "intermediates": 0},
+            split_rngs={"params": True, "drop_path": True},
+            in_axes=(0, nn.broadcast),
+            length=cfg.depth,
+        )
+        self.blocks = stack(cfg, dtype)
+        if cfg.norm != "none":
+            self.norm = layer_norm(cfg, dtype)
+        if cfg.pool == "map":
+            self.pool = Pool(cfg, dtype)
+        if cfg.classes:
+            self.head = linear("bc,ck->bk", (width, cfg.classes), cfg.head_bias, dtype)
+
+    def __call__(self, images: Float[Array, "B H W 3"], train: bool = False) -> Float[Array, "B K"]:
+        """Logits; for a headless model the pooled features."""
+        return self.forward_head(self.forward_features(images, train))
+
+    def embed(self, images: Float[Array, "B H W 3"]) -> Float[Array, "B N C"]:
+        """The tokens that enter the first block: class token, registers, patches in rows."""
+        cfg, (rows, columns) = self.cfg, self.cfg.grid
+        images = images[:, : rows * cfg.patch, : columns * cfg.patch].astype(self.dtype)
+        x = self.patch(rearrange(images, "b (h p) (w q) c -> b h p w q c", p=cfg.patch, q=cfg.patch))
+        x = rearrange(x, "b h w d -> b (h w) d")
+        if cfg.positions == "patches":
+            x += self.positions.astype(self.dtype)
+        prefix = ([self.cls[None]] if cfg.cls else []) + ([self.registers] if cfg.registers else [])
+        x = jnp.concatenate([jnp.broadcast_to(p.astype(self.dtype), (len(x), *p.shape)) for p in prefix] + [x], axis=1)
+        if cfg.positions == "all":
+            x += self.positions.astype(self.dtype)
+        return self.norm_pre(x) if cfg.norm_pre else x
+
+    def forward_features(self, images: Float[Array, "B H W 3"], train: bool = False) -> Float[Array, "B N C"]:
+        """All tokens after the last block, and after the final norm where that comes before pooling."""
+        rates = jnp.linspace(0, self.cfg.drop_path, self.cfg.depth)
+        x, _ = self.blocks(self.embed(images), rates, train)
+        return self.norm(x) if self.cfg.norm == "before" else x
+
+    def forward_head(self, tokens: Float[Array, "B N C"], pre_logits: bool = False) -> Float[Array, "B K"]:
+        """Pooled features, and logits from them unless `pre_logits`."""
+        cfg = self.cfg
+        seen = tokens if cfg.pool_prefix else tokens[:, cfg.prefix :]
+        match cfg.pool:
+            case "token":
+                x = tokens[:, 0]
+            case "mean":
+                x = seen.mean(1, dtype=jnp.float32).astype(self.dtype)
+            case "map":
+                x = self.pool(seen)
+        if cfg.norm == "after":
+            x = self.norm(x)
+        return self.head(x) if cfg.classes and not pre_logits else x
+
+
+def position_count(cfg: ViTConfig) -> int:
+    """How many learned positions: one a patch, and one for each prefix token that has one."""
+    rows, columns = cfg.grid
+    return rows * columns + (cfg.prefix if cfg.positions == "all" else 0)
