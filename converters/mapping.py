@@ -16,25 +16,14 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from einops import rearrange
 
-Shape = tuple[int, ...]
+from vitjax.config import Spec, ViTConfig
 
-
-class Tensor(Protocol):
-    """An array that may still be on disk: `numpy.asarray` reads it."""
-
-    @property
-    def shape(self) -> Shape: ...
-    @property
-    def dtype(self) -> np.dtype: ...
-    def __array__(self, dtype=None, copy=None) -> np.ndarray: ...
-
-
-Flat = Mapping[str, Tensor]  # path -> array
+from .files import Bundle, Flat, Shape
 
 
 class Rule(NamedTuple):
@@ -74,7 +63,9 @@ class Report:
 
     def __str__(self) -> str:
         found = {kind.replace("_", " "): names for kind, names in vars(self).items() if names}
-        return "".join(f"\n  {kind} ({len(names)}):" + "".join(f"\n    {name}" for name in names) for kind, names in found.items())
+        return "".join(
+            f"\n  {kind} ({len(names)}):" + "".join(f"\n    {name}" for name in names) for kind, names in found.items()
+        )
 
 
 def norm(ours: str, theirs: str) -> list[Rule]:
@@ -87,7 +78,9 @@ def dense(ours: str, theirs: str, bias: bool = True) -> list[Rule]:
 
 
 def conv(ours: str, theirs: str, bias: bool = True) -> list[Rule]:
-    return [Rule(f"{ours}/kernel", f"{theirs}.weight", "o c h w -> h w c o"), Rule(f"{ours}/bias", f"{theirs}.bias", "o -> o")][: 1 + bias]
+    return [Rule(f"{ours}/kernel", f"{theirs}.weight", "o c h w -> h w c o"), Rule(f"{ours}/bias", f"{theirs}.bias", "o -> o")][
+        : 1 + bias
+    ]
 
 
 def slots(rules: Sequence[Rule], like: Mapping[str, Shape]) -> list[Slot]:
@@ -134,7 +127,7 @@ def compare(wanted: Sequence[Slot], theirs: Flat) -> Report:
 
 def is_floating(dtype: np.dtype) -> bool:
     """Real floating numbers, those of ml_dtypes (bfloat16) among them."""
-    return np.issubdtype(dtype, np.floating) or dtype.kind == "V" and "float" in dtype.name
+    return np.issubdtype(dtype, np.floating) or (dtype.kind == "V" and "float" in dtype.name)
 
 
 def to_ours(
@@ -145,43 +138,61 @@ def to_ours(
     done: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, np.ndarray], Report]:
     """Our leaves, filled one tensor of theirs at a time; `dtype` None keeps theirs. `done` is called after each."""
-    report, out = compare(wanted, theirs), {}
+    report = compare(wanted, theirs)
     if report:
         return {}, report
+    out: dict[str, np.ndarray] = {}
     for slot in wanted:
         tensor = np.asarray(theirs[slot.theirs])
-        if not np.isfinite(tensor).all():
-            report.not_finite.append(str(slot))
-        leaves = slot.leaves
-        parts = rearrange(tensor, slot.pattern, **_needed(slot.pattern, slot.sizes)) if set(leaves) != {"0"} else tensor
-        for leaf, part in zip(leaves, parts if len(leaves) > 1 else [parts], strict=True):
+        if set(slot.leaves) == {"0"}:
+            parts = [tensor]
+        else:
+            parts = rearrange(tensor, slot.pattern, **_needed(slot))
+            parts = parts if len(slot.leaves) > 1 else [parts]
+        finite = True
+        for leaf, part in zip(slot.leaves, parts, strict=True):
             if leaf == "0":
                 if np.any(part):
                     report.not_zero.append(f"{slot}: our network has no parameter for a part that is not zero")
                 continue
-            array = out.setdefault(leaf, np.empty(like[leaf], dtype or part.dtype))
-            array[... if slot.layer is None else slot.layer] = part
+            if leaf not in out:
+                out[leaf] = np.empty(like[leaf], dtype or part.dtype)
+            with np.errstate(over="ignore"):  # becomes infinite, which is looked for next
+                place = out[leaf] if slot.layer is None else out[leaf][slot.layer : slot.layer + 1]
+                place[...] = part
+            finite &= bool(np.isfinite(place).all())
+        if not finite:
+            report.not_finite.append(str(slot))
         done()
     return out, report
 
 
 def to_theirs(wanted: Sequence[Slot], ours: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
-    """Their tensors one at a time, in the order of the rules."""
+    """Their tensors one at a time, in the order of `wanted`."""
     for slot in wanted:
-        yield slot.theirs, one_of_theirs(slot, ours)
+        found = {leaf: ours[leaf] if slot.layer is None else ours[leaf][slot.layer] for leaf in slot.leaves if leaf != "0"}
+        if not found:
+            yield slot.theirs, np.zeros(slot.shape, next(iter(ours.values())).dtype)
+            continue
+        zeros = np.zeros_like(next(iter(found.values())))
+        parts = [np.asarray(found.get(leaf, zeros)) for leaf in slot.leaves]
+        left, right = slot.pattern.split(" -> ")
+        yield slot.theirs, rearrange(np.stack(parts) if len(parts) > 1 else parts[0], f"{right} -> {left}")
 
 
-def one_of_theirs(slot: Slot, ours: Mapping[str, np.ndarray]) -> np.ndarray:
-    found = {leaf: ours[leaf] if slot.layer is None else ours[leaf][slot.layer] for leaf in slot.leaves if leaf != "0"}
-    if not found:
-        return np.zeros(slot.shape, next(iter(ours.values())).dtype)
-    zeros = np.zeros_like(next(iter(found.values())))
-    parts = [found.get(leaf, zeros) for leaf in slot.leaves]
-    left, right = slot.pattern.split(" -> ")
-    stacked = np.stack(parts) if len(parts) > 1 else parts[0]
-    return np.ascontiguousarray(rearrange(stacked, f"{right} -> {left}"))
-
-
-def _needed(pattern: str, sizes: Mapping[str, int]) -> dict[str, int]:
+def _needed(slot: Slot) -> dict[str, int]:
     """Only the axes that the pattern's left side has: einops refuses others."""
-    return {axis: size for axis, size in sizes.items() if re.search(rf"\b{axis}\b", pattern.split(" -> ")[0])}
+    return {axis: size for axis, size in slot.sizes.items() if re.search(rf"\b{axis}\b", slot.pattern.split(" -> ")[0])}
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """Another library's spelling, as a value."""
+
+    name: str
+    reference: str  # the library, and the version its behaviour was read from
+    rules: Callable[[ViTConfig], list[Rule]]
+    signature: tuple[str, ...]  # tensors that only this spelling has
+    read_settings: Callable[[Bundle], Spec | None]  # what the config.json beside the weights says; None without one
+    write_settings: Callable[[Spec], dict[str, Any]]  # the config.json that their loader wants beside an exported file
+    ignore: tuple[str, ...] = ()  # regular expressions of tensors that are no parameters

@@ -1,10 +1,14 @@
-"""timm's dialect: `VisionTransformer` of timm/models/vision_transformer.py (1.0.31), and deit.py's, which are spelt the same."""
+"""timm's dialect: what `VisionTransformer` of timm/models/vision_transformer.py (1.0.31) calls its tensors and settings.
+
+deit.py's models (the not distilled ones) are spelt the same.
+"""
 
 from __future__ import annotations
 
 from vitjax.config import ViTConfig
 
-from .mapping import Rule, conv, dense, norm
+from . import timm_settings
+from .mapping import Dialect, Rule, conv, dense, norm
 
 
 def rules(cfg: ViTConfig) -> list[Rule]:
@@ -33,9 +37,10 @@ def _block(cfg: ViTConfig) -> list[Rule]:
     attn, qkv = "blocks/attn", "blocks.{i}.attn.qkv"
     out = [*norm("blocks/norm1", "blocks.{i}.norm1"), *norm("blocks/norm2", "blocks.{i}.norm2")]
     out += [Rule(attn + "/{query,key,value}/kernel", f"{qkv}.weight", "(part head d) c -> part c head d")]
-    if cfg.qkv_bias:
-        key = "key" if cfg.qkv_bias is True else "0"
-        out += [Rule(f"{attn}/{{query,{key},value}}/bias", f"{qkv}.bias", "(part head d) -> part head d")]
+    if cfg.qkv_bias is True:
+        out += [Rule(attn + "/{query,key,value}/bias", f"{qkv}.bias", "(part head d) -> part head d")]
+    elif cfg.qkv_bias == "qv":
+        out += [Rule(attn + "/{query,0,value}/bias", f"{qkv}.bias", "(part head d) -> part head d")]
     if cfg.qk_norm:
         out += norm(f"{attn}/query_norm", "blocks.{i}.attn.q_norm") + norm(f"{attn}/key_norm", "blocks.{i}.attn.k_norm")
     if cfg.attn_norm:
@@ -75,3 +80,12 @@ POOL = [
     *dense("pool/mlp/up", "attn_pool.mlp.fc1"),
     *dense("pool/mlp/down", "attn_pool.mlp.fc2"),
 ]
+
+TIMM = Dialect(
+    name="timm",
+    reference="timm 1.0.31",
+    rules=rules,
+    signature=("patch_embed.proj.weight", "blocks.0.attn.qkv.weight"),
+    read_settings=timm_settings.read,
+    write_settings=timm_settings.write,
+)

@@ -99,8 +99,9 @@ class Block(nn.Module):
         if cfg.layer_scale is not None:
             scale = self.param(f"scale{number}", nn.initializers.constant(cfg.layer_scale), (cfg.width,))
             y = y * scale.astype(self.dtype)
-        if train and cfg.drop_path:  # stochastic depth (Huang et al. 2016): an image goes round the branch, or 1/keep of it is added
+        if (
+            train and cfg.drop_path
+        ):  # stochastic depth (Huang et al. 2016): an image goes round the branch, or 1/keep of it is added
             keep = jax.random.bernoulli(self.make_rng("drop_path"), 1 - rate, (len(x), 1, 1))
             y = y * (keep / (1 - rate)).astype(y.dtype)
         return x + y
-

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from vitjax.config import Error, Preprocess, hw
+from .config import Error, Preprocess, hw
 
 Picture = Image.Image | str | os.PathLike[str] | np.ndarray  # arrays: uint8, (H, W, 3) or grey (H, W)
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
@@ -35,10 +35,8 @@ _WARNINGS = threading.Lock()  # the filters of `warnings` belong to the process,
 
 def preprocess(images: Picture | Sequence[Picture], how: Preprocess) -> Floats:
     """One picture, a list of them or a (B, H, W, 3) uint8 array, as the (B, H, W, 3) float32 that a network takes."""
-    if isinstance(images, np.ndarray) and images.ndim == 4:
-        images = list(images)
-    elif not isinstance(images, list | tuple):
-        images = [images]
+    if isinstance(images, str) or not isinstance(images, Sequence):
+        images = list(images) if isinstance(images, np.ndarray) and images.ndim == 4 else [images]
     if not images:
         raise Error("there are no pictures to preprocess; give at least one")
     return normalize(np.stack([fit_image(open_image(image), how) for image in images]), how)

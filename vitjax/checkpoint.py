@@ -1,0 +1,116 @@
+"""A checkpoint folder: `spec.json`, readable with cat, beside `params/`, written by Orbax. Knows arrays, no networks."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from etils import epath
+from flax.traverse_util import flatten_dict
+
+from .config import Error, Spec, spec_from_json, spec_to_json
+
+SPEC, PARAMS = "spec.json", "params"
+
+
+def exists(path: epath.PathLike) -> bool:
+    """Whether this is a checkpoint folder."""
+    return (epath.Path(path) / SPEC).exists()
+
+
+def check_free(path: epath.PathLike, overwrite: bool) -> None:
+    """Raise Error unless a checkpoint may be written to `path`; asked before long work as well as by `save`."""
+    path = epath.Path(path)
+    if not path.exists():
+        return
+    if not overwrite:
+        raise Error(f"{path} exists already: choose another place, or pass --overwrite (overwrite=True)")
+    if not exists(path) and not (path.is_dir() and not any(path.iterdir())):
+        raise Error(f"{path} is not a checkpoint folder, so it is not overwritten: choose another place, or remove it yourself")
+
+
+def save(path: epath.PathLike, spec: Spec, params: Mapping[str, Any], overwrite: bool = False) -> None:
+    """Write a checkpoint folder whole or not at all: beside its place first, then moved there."""
+    check_free(path, overwrite)
+    with whole(path) as draft:
+        # Weights hardly compress (7 %), and compressed chunks are held until they are written: without compression
+        # saving needs no second copy in memory and half the time.
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_compression=False)) as orbax:
+            # jax arrays, because Orbax does not check the shape of leaves that were saved from numpy
+            orbax.save(draft / PARAMS, args=ocp.args.PyTreeSave(jax.tree.map(jax.device_put, dict(params))))
+        (draft / SPEC).write_text(spec_to_json(spec), encoding="utf-8")
+
+
+def restore_spec(path: epath.PathLike) -> Spec:
+    """The spec of a checkpoint folder."""
+    path = epath.Path(path)
+    if not (path / SPEC).exists():
+        raise Error(f"{path} is not a checkpoint folder: there is no {SPEC} in it")
+    try:
+        return spec_from_json((path / SPEC).read_text(encoding="utf-8"), str(path / SPEC))
+    except UnicodeDecodeError as error:
+        raise Error(f"{path / SPEC} is not UTF-8 text: {error}") from error
+
+
+def restore(path: epath.PathLike, like: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters, as the shapes, dtypes and shardings of `like` say: each device reads its own part only."""
+    folder = epath.Path(path) / PARAMS
+    with ocp.StandardCheckpointer() as orbax:
+        try:
+            metadata = orbax.metadata(folder).item_metadata
+            assert metadata is not None, "there is no metadata of parameters in it"
+            stored = {name: tuple(leaf.shape) for name, leaf in flatten_dict(metadata.tree, sep="/").items()}
+        except Exception as error:
+            raise Error(f"{folder} is not whole: {_reason(error)}. Convert or download it again") from error
+        wanted = {name: tuple(leaf.shape) for name, leaf in flatten_dict(dict(like), sep="/").items()}
+        if stored != wanted:
+            bad = sorted(set(stored.items()) ^ set(wanted.items()))
+            where = [f"{name} {list(shape)} ({'found' if stored.get(name) == shape else 'expected'})" for name, shape in bad]
+            raise Error(f"{path}: the parameters do not belong to its {SPEC}:\n  " + "\n  ".join(where))
+        try:
+            return orbax.restore(folder, dict(like))
+        except Exception as error:
+            raise Error(f"{folder} cannot be read: {_reason(error)}. Convert or download it again") from error
+
+
+def shard(like: Mapping[str, Any], mesh: jax.sharding.Mesh) -> dict[str, Any]:
+    """`like`, every leaf split over the mesh's first axis along its longest dimension that divides, else replicated."""
+    mesh = jax.sharding.Mesh(mesh.devices, mesh.axis_names)  # axes of type Auto: the compiler follows the parameters
+    axis = mesh.axis_names[0]
+
+    def place(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        fits = [i for i, size in enumerate(leaf.shape) if size % mesh.shape[axis] == 0]
+        longest = max(fits, key=lambda i: leaf.shape[i], default=None)
+        spec = jax.sharding.PartitionSpec(*[axis if i == longest else None for i in range(len(leaf.shape))])
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=jax.sharding.NamedSharding(mesh, spec))
+
+    return jax.tree.map(place, dict(like))
+
+
+@contextlib.contextmanager
+def whole(path: epath.PathLike) -> Iterator[epath.Path]:
+    """A draft folder that takes the place of `path` when the block succeeds, and leaves no trace when it does not."""
+    path = epath.Path(path)
+    draft, old = (path.parent / f".{path.name}.{kind}-{uuid.uuid4().hex[:8]}" for kind in ("draft", "old"))
+    try:
+        draft.mkdir(parents=True)
+        yield draft
+        if path.exists():
+            path.rename(old)
+        draft.rename(path)
+    except (OSError, ValueError) as error:  # tensorstore reports a full disk in a ValueError
+        raise Error(f"cannot write {path}: {_reason(error)}") from error
+    finally:
+        if draft.exists():
+            draft.rmtree()
+        if old.exists():
+            old.rmtree() if path.exists() else old.rename(path)
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of an error, which is where libraries say what happened."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,172 @@
+"""A network with its parameters: what `load` returns, and what one does with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from flax.traverse_util import flatten_dict
+from jax import Array
+from jaxtyping import Float
+
+from .config import Error, Spec, ViTConfig, hw
+from .preprocess import preprocess
+from .vit import ViT
+
+Params = Mapping[str, Any]  # a nested dict of arrays
+
+
+def build(config: ViTConfig, dtype: str = "float32") -> ViT:
+    """The module of a config; `module.apply({"params": params}, x)` is a pure function."""
+    match config:
+        case ViTConfig():
+            return ViT(config, jnp.dtype(dtype))
+
+
+def abstract(config: ViTConfig, dtype: str = "float32") -> dict[str, Any]:
+    """The parameter tree of a config without its numbers: the one source of names and sizes."""
+    images = jax.ShapeDtypeStruct((1, *hw(config.image), 3), jnp.float32)
+    tree = jax.eval_shape(build(config).init, jax.random.key(0), images)["params"]
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), tree)
+
+
+def shapes(config: ViTConfig) -> dict[str, tuple[int, ...]]:
+    """path -> shape of every parameter, the path with slashes."""
+    return {path: leaf.shape for path, leaf in flatten_dict(abstract(config), sep="/").items()}
+
+
+def initialise(config: ViTConfig, seed: int = 0) -> Params:
+    """Random parameters, float32."""
+    images = jnp.zeros((1, *hw(config.image), 3))
+    return jax.jit(build(config).init)(jax.random.key(seed), images)["params"]
+
+
+@partial(jax.jit, static_argnums=(0, 1, 4))
+def _apply(module: nn.Module, method: Callable | str, params: Params, x: Array, options: tuple = ()) -> Any:
+    """One compilation for each module, method and shape; parameters are an argument, never a constant."""
+    return module.apply({"params": params}, x, *options, method=method)
+
+
+def _embed(module: ViT, images: Array) -> Array:
+    return module.forward_head(module.forward_features(images), pre_logits=True)
+
+
+def _outputs(module: ViT, images: Array) -> dict[str, Array]:
+    tokens = module.forward_features(images)
+    pooled = module.forward_head(tokens, pre_logits=True)
+    return {"tokens": tokens, "pooled": pooled} | ({"logits": module.forward_head(tokens)} if module.cfg.classes else {})
+
+
+@partial(jax.jit, static_argnums=0)
+def _stages(module: ViT, params: Params, images: Array) -> tuple[dict[str, Array], dict[str, Any]]:
+    """The outputs, and what the parts returned on the way: those of the blocks stacked (depth, B, N, C)."""
+
+    def keep(part: nn.Module, method: str) -> bool:
+        return method == "embed" or (method == "__call__" and part.name in ("patch", "blocks", "attn", "mlp"))
+
+    variables = {"params": params}
+    out, state = module.apply(variables, images, method=_outputs, capture_intermediates=keep, mutable=["intermediates"])
+    return out, state["intermediates"]
+
+
+@partial(jax.jit, static_argnums=(0, 3, 4))
+def _feature_maps(module: ViT, params: Params, images: Array, blocks: tuple[int, ...], norm: bool) -> list[Array]:
+    def keep(part: nn.Module, method: str) -> bool:
+        return part.name == "blocks" and method == "__call__"
+
+    variables, cfg = {"params": params}, module.cfg
+    _, state = module.apply(variables, images, method="forward_features", capture_intermediates=keep, mutable=["intermediates"])
+    tokens, _ = state["intermediates"]["blocks"]["__call__"][0]  # (depth, B, N, C)
+    picked = [tokens[block] for block in blocks]
+    if norm and cfg.norm == "before":
+        picked = [module.apply(variables, x, method=lambda m, x: m.norm(x)) for x in picked]
+    return [x[:, cfg.prefix :].reshape(len(x), *cfg.grid, cfg.width) for x in picked]
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["params"], meta_fields=["spec", "dtype"])
+@dataclass(frozen=True)
+class Model:
+    """A frozen pair of spec and parameters. It is a pytree whose leaves are the parameters.
+
+    Images are (B, H, W, 3) float, as `preprocess` makes them; `dtype` is that of the computation.
+    """
+
+    spec: Spec
+    params: Params
+    dtype: str = "float32"
+
+    @property
+    def config(self) -> ViTConfig:
+        return self.spec.config
+
+    @property
+    def module(self) -> ViT:
+        return build(self.spec.config, self.dtype)
+
+    def preprocess(self, images: Any) -> np.ndarray:
+        """A PIL image, a path, a uint8 array, or a list of these, as the (B, H, W, 3) float32 this network was trained on."""
+        return preprocess(images, self.spec.preprocess)
+
+    def __call__(self, x: Float[Array, "B H W 3"]) -> Float[Array, "B K"]:
+        """Logits (B, classes); for a headless model the pooled features (B, width)."""
+        return _apply(self.module, "__call__", self.params, self._images(x))
+
+    def forward_features(self, x: Float[Array, "B H W 3"]) -> Float[Array, "B N C"]:
+        """All tokens (B, prefix + patches, width) after the final norm (before it, where that follows pooling, as in timm)."""
+        return _apply(self.module, "forward_features", self.params, self._images(x))
+
+    def forward_head(self, tokens: Float[Array, "B N C"], pre_logits: bool = False) -> Float[Array, "B K"]:
+        """Logits from tokens, or with `pre_logits` the pooled features (B, width)."""
+        return _apply(self.module, "forward_head", self.params, jnp.asarray(tokens), (pre_logits,))
+
+    def embed(self, x: Float[Array, "B H W 3"]) -> Float[Array, "B C"]:
+        """Pooled features (B, width), in one call."""
+        return _apply(self.module, _embed, self.params, self._images(x))
+
+    def feature_maps(
+        self, x: Float[Array, "B H W 3"], blocks: Sequence[int] = (-1,), norm: bool = False
+    ) -> list[Float[Array, "B h w C"]]:
+        """What the patch tokens are after each of `blocks` (negative counts from the last), as pictures of shape grid.
+
+        With `norm`, after the final norm too. Equals timm's forward_intermediates, channels last.
+        """
+        depth = self.config.depth
+        if bad := [b for b in blocks if not -depth <= b < depth]:
+            raise Error(f"blocks {bad} are not in a network of {depth} blocks: give numbers from {-depth} to {depth - 1}")
+        return _feature_maps(self.module, self.params, self._images(x), tuple(blocks), norm)
+
+    def stages(self, x: Float[Array, "B H W 3"]) -> dict[str, Array]:
+        """What the network computes, stage by stage, for comparing with another: patch, embed, block_00/attn, ..., logits."""
+        out, inner = _stages(self.module, self.params, self._images(x))
+        blocks, patch = inner["blocks"], inner["patch"]["__call__"][0]
+        stages = {"patch": patch.reshape(len(patch), -1, self.config.width), "embed": inner["embed"][0]}
+        for i in range(self.config.depth):
+            stages[f"block_{i:02}/attn"] = blocks["attn"]["__call__"][0][i]
+            stages[f"block_{i:02}/mlp"] = blocks["mlp"]["__call__"][0][i]
+            stages[f"block_{i:02}"] = blocks["__call__"][0][0][i]
+        return stages | out
+
+    def classify(self, images: Any, top: int = 5) -> list[tuple[str, float]] | list[list[tuple[str, float]]]:
+        """The `top` (label, probability) of a picture, best first; for a list of pictures, a list of these."""
+        if not self.config.classes:
+            raise Error(f"{self.spec.name} has no classifier: load one with classes, or use embed()")
+        logits = self(jnp.asarray(self.preprocess(images))).astype(jnp.float32)
+        probabilities = np.asarray(jax.nn.softmax(logits))
+        labels = self.spec.labels or tuple(map(str, range(self.config.classes)))
+        ranked = [[(labels[i], float(row[i])) for i in np.argsort(-row, kind="stable")[:top]] for row in probabilities]
+        return ranked if isinstance(images, list | tuple) or np.ndim(images) == 4 else ranked[0]
+
+    def _images(self, x: Any) -> Array:
+        shape, wanted = np.shape(x), (*hw(self.config.image), 3)
+        if len(shape) != 4 or shape[1:] != wanted or not jnp.issubdtype(x.dtype, jnp.floating):
+            raise Error(
+                f"{self.spec.name} takes a float array of shape (B, {', '.join(map(str, wanted))}), not {x.dtype} {shape}: "
+                "use model.preprocess(picture), or load(..., image=(height, width)) for another size"
+            )
+        return jnp.asarray(x)
