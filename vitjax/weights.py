@@ -55,7 +55,7 @@ IJEPA = "https://dl.fbaipublicfiles.com/ijepa/%s.pth.tar"
 
 # As timm 1.0.31 has them (default_cfgs of the same files); the first of an architecture is its default.
 WEIGHTS: dict[str, Weights] = {
-    #                                                                   classes crop
+    #                                                                   classes  crop
     # augreg: arXiv:2106.10270, sam: 2106.01548, dino: 2104.14294, mae: 2111.06377, bamboo: 2203.07845, miil: 2104.10972
     "vit_tiny_patch16_224.augreg_in21k_ft_in1k":                half    (  1000, 0.9),
     "vit_tiny_patch16_224.augreg_in21k":                        half    ( 21843, 0.9),

@@ -1,0 +1,142 @@
+"""The tables agree with themselves, and a name finds its row or an error that helps."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from fnmatch import fnmatchcase
+
+import pytest
+
+from vitjax.config import Error, Preprocess, Spec, ViTConfig, spec_from_json, spec_to_json
+from vitjax.variants import REFUSED, VARIANTS, WEIGHTS, list_models, list_pretrained, parameters, resolve, spec
+from vitjax.weights import IMAGENET, labels
+
+HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+
+
+def test_listing_needs_no_jax():
+    code = "import sys, vitjax.variants; assert not {'jax', 'numpy', 'flax'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_name_says_patch_and_image(name):
+    words = name.split("_")
+    patch = [int(word[5:]) for word in words if word.startswith("patch")]
+    image = [int(word) for word in words if word.isdigit()]
+    assert patch in ([VARIANTS[name].patch], []) and image in ([VARIANTS[name].image], [])
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_checkpoint(name):
+    arch, _, tag = name.partition(".")
+    published = spec(name)
+    assert tag and published.name == resolve(name) == name
+    assert published.config == replace(VARIANTS[arch], classes=WEIGHTS[name].classes)
+    assert published.preprocess.size == published.config.image
+    assert bool(published.labels) == (published.config.classes in IMAGENET or tag == "digits")
+    assert published.source.reference
+
+
+@pytest.mark.parametrize("name", ["vit_base_patch16_384.augreg_in21k_ft_in1k", "vit_pico_patch4_32.digits"])
+def test_spec_travels(name):
+    assert spec_from_json(spec_to_json(spec(name)), name) == spec(name)
+
+
+# What the model cards say.
+@pytest.mark.parametrize(
+    ("name", "millions", "image", "crop", "mean_std"),
+    [
+        ("vit_base_patch16_384.augreg_in21k_ft_in1k", 86.9, 384, 1.0, HALF),
+        ("vit_large_patch14_clip_224.openai_ft_in12k_in1k", 304.2, 224, 1.0, CLIP),
+        ("eva_large_patch14_336.in22k_ft_in22k_in1k", 304.53, 336, 1.0, CLIP),
+        ("eva_large_patch14_196.in22k_ft_in1k", 304.14, 196, 1.0, CLIP),
+    ],
+)
+def test_cards(name, millions, image, crop, mean_std):
+    published = spec(name)
+    fit = "squash" if image == 336 else "crop"
+    assert published.preprocess == Preprocess(image, crop, fit, "bicubic", *mean_std)
+    assert round(parameters(published.config) / 1e6, 2) == pytest.approx(millions, abs=0.05)
+    assert published.config.classes == 1000 and published.labels[281] == "tabby, tabby cat"
+
+
+def test_parameters_by_hand():
+    config = ViTConfig(image=8, patch=4, width=2, depth=1, heads=1, mlp=3, classes=5)
+    patch, cls, positions, norms = 3 * 16 * 2 + 2, 2, 5 * 2, 3 * 4
+    attention, mlp, head = 4 * (4 + 2), (6 + 3) + (6 + 2), 10 + 5
+    assert parameters(config) == patch + cls + positions + norms + attention + mlp + head
+    assert parameters(replace(config, gated=True)) == parameters(config) + 6 + 3
+    assert parameters(replace(config, qkv_bias="qv")) == parameters(config) - 2
+    assert parameters(replace(config, positions="none", classes=0)) == parameters(config) - positions - head
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "some"),
+    [
+        (
+            "imagenet-1k",
+            1000,
+            {0: "tench, Tinca tinca", 281: "tabby, tabby cat", 999: "toilet tissue, toilet paper, bathroom tissue"},
+        ),
+        ("imagenet-12k", 11821, {0: "benthos", 9205: "farmhand, fieldhand, field hand, farm worker", 11820: "knothole"}),
+        ("imagenet-22k", 21841, {0: "organism, being", 9205: "picture frame", 21840: "knothole"}),
+        ("imagenet-21k-goog", 21843, {0: "organism, being", 9205: "picture, image, icon, ikon", 21842: "knothole"}),
+        ("imagenet-21k-miil", 11221, {0: "benthos", 9205: "successor, heir", 11220: "knothole"}),
+        ("digits", 10, {0: "0", 9: "9"}),
+    ],
+)
+def test_labels(name, count, some):
+    names = labels(name)
+    assert len(names) == count and all(names)
+    assert {index: names[index] for index in some} == some
+
+
+def test_unknown_labels():
+    assert labels("") == ()
+    with pytest.raises(Error, match="imagenet-22k"):
+        labels("imagenet-22")
+
+
+@pytest.mark.parametrize("spelling", ["", "timm/", "hf_hub:timm/", "hf-hub:timm/", "hf:timm/"])
+def test_publishers_spellings(spelling):
+    assert resolve(f"{spelling}vit_base_patch16_384") == "vit_base_patch16_384.augreg_in21k_ft_in1k"
+    assert resolve(f"{spelling}vit_base_patch16_384.augreg_in1k") == "vit_base_patch16_384.augreg_in1k"
+
+
+def test_architecture_alone():
+    assert spec("vit_base_patch16_384") == Spec("vit_base_patch16_384", VARIANTS["vit_base_patch16_384"], Preprocess(384))
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("vit_base_patch16_38", "closest are: vit_base_patch16_384, "),
+        ("vit_base_patch16_38.augreg_in1k", "closest are: vit_base_patch16_384, "),
+        ("vit_base_patch16_384.augreg", "closest are: vit_base_patch16_384.augreg_in1k, vit_base_patch16_384."),
+        ("hf:google/vit-large-patch16-224", "'hf:google/vit-large-patch16-224'"),
+        ("vit_giant_patch14_224", "has no published weights"),
+        ("vit_giant_patch14_224.untrained", "has no published weights"),
+        ("timm/deit_tiny_distilled_patch16_224.fb_in1k", "known to timm, not here: it has a second class token"),
+        ("aimv2_large_patch14_224", "RMSNorm"),
+    ],
+)
+def test_errors_help(name, says):
+    with pytest.raises(Error) as error:
+        resolve(name)
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize("pattern", REFUSED)
+def test_refused_is_not_here(pattern):
+    assert not any(fnmatchcase(name, pattern) for name in VARIANTS)
+
+
+def test_patterns():
+    assert list_models() == list(VARIANTS) and list_pretrained() == list(WEIGHTS)
+    assert list_models("deit_tiny") == ["deit_tiny_patch16_224"]
+    assert list_models("vit_*_patch16_384") == [f"vit_{size}_patch16_384" for size in ("tiny", "small", "base", "large")]
+    assert list_pretrained("vit_tiny_patch16_???") == list_pretrained("vit_tiny") == list_pretrained("vit_tiny*.augreg*")
+    assert list_pretrained("openai_ft_in12k") == [name for name in WEIGHTS if "openai_ft_in12k" in name]
+    assert list_models("no such thing") == []
