@@ -45,8 +45,8 @@ def preprocess(images: Picture | Sequence[Picture], how: Preprocess) -> Floats:
 def open_image(source: Picture) -> Image.Image:
     """A picture, from a path, PIL image or uint8 array, as a PIL image of mode RGB.
 
-    A file is recognised by its content, whatever its name, and must be whole. These are the results, and the
-    reference's too except for 16 bits:
+    A file is recognised by its content, whatever its name, and must be whole. These are the results;
+    those of 16-bit grey, F and LAB are not the reference's, which gives clipped or meaningless pixels:
 
     - RGB, L, P, 1-bit, CMYK, YCbCr, HSV: Pillow's conversion; CMYK naively, without its profile
     - alpha or a transparent colour (LA, PA, RGBA, P): dropped; the colours hidden beneath it show
@@ -56,7 +56,7 @@ def open_image(source: Picture) -> Image.Image:
     - EXIF orientation, colour profiles: ignored, even if broken
     - animations: the first frame
 
-    The limits on size hold for files. A picture that is already open has had its owner's consent.
+    The limits on size hold for files; a picture that is already open has passed its owner's.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
@@ -97,8 +97,8 @@ def _resized(size: tuple[int, int], how: Preprocess) -> tuple[int, int]:
         ratio = max(ratios) if how.fit == "border" else min(ratios)
         resized = round(size[0] / ratio), round(size[1] / ratio)
     if min(resized) < 1 or math.prod(resized) > MAX_PIXELS:
-        shapes = [f"{w} x {h}" for w, h in (size, resized)]
-        raise Error(f"a picture of {shapes[0]} pixels would be resized to {shapes[1]}; give one that is less narrow")
+        (w, h), (new_w, new_h) = size, resized
+        raise Error(f"a picture of {w} x {h} pixels would be resized to {new_w} x {new_h}; give one that is less narrow")
     return resized
 
 
