@@ -146,9 +146,10 @@ def named(variant: str) -> Spec:
 
 def _classes(bundle: Bundle, dialect: Dialect, spec: Spec) -> int | None:
     """How many classes the file's head has; None where there is no head."""
-    rules = dialect.rules(replace(spec.config, classes=1))
-    kernel = bundle.tensors.get(next(rule.theirs for rule in rules if rule.ours == "head/kernel"))
-    return None if kernel is None else int(np.prod(kernel.shape)) // spec.config.width
+    rule = next(rule for rule in dialect.rules(replace(spec.config, classes=1)) if rule.ours == "head/kernel")
+    left, right = (side.split() for side in rule.pattern.split(" -> "))
+    kernel = bundle.tensors.get(rule.theirs)
+    return None if kernel is None or len(kernel.shape) != len(left) else kernel.shape[left.index(right[-1])]
 
 
 def _with_classes(spec: Spec, classes: int) -> Spec:

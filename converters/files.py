@@ -181,7 +181,7 @@ def write_safetensors(
         header[name] = {"dtype": names[dtype], "shape": list(shape), "data_offsets": [start, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)  # the data begins at a multiple of 8
-    with _whole(path) as file:
+    with whole(path) as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for (name, array), (wanted, (shape, dtype)) in zip(tensors, shapes.items(), strict=True):
             assert (name, array.shape, array.dtype) == (wanted, shape, dtype), f"{name} is not what the header says"
@@ -189,12 +189,12 @@ def write_safetensors(
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:
-    with _whole(path) as file:
+    with whole(path) as file:
         file.write(json.dumps(data, indent=2, ensure_ascii=False).encode() + b"\n")
 
 
 @contextlib.contextmanager
-def _whole(path: Path) -> Iterator[IO[bytes]]:
+def whole(path: Path) -> Iterator[IO[bytes]]:
     """A file that appears under its name when all is written, and leaves no trace when not."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
     try:

@@ -98,11 +98,11 @@ def _slots(rule: Rule, like: Mapping[str, Shape]) -> Iterator[Slot]:
     leaves = tuple(part if part == "0" else before + part + after for part in parts.split(",")) if rest else (rule.ours,)
     left, right = rule.pattern.split(" -> ")
     stacked = "{i}" in rule.theirs
-    shape = next((like[leaf] for leaf in leaves if leaf != "0"), ())
+    shape: Shape = next((like[leaf] for leaf in leaves if leaf != "0"), ())
     axes = [axis for axis in right.split() if axis != "part" and not axis.isdigit()]
     sizes = dict(zip(axes, shape[stacked:], strict=True)) | ({"part": len(leaves)} if rest else {})
     theirs = tuple(_size(group, sizes) for group in re.findall(r"\([^)]*\)|\S+", left))
-    for layer in range(shape[0]) if stacked else (None,):
+    for layer in range(*shape[:1]) if stacked else (None,):
         yield Slot(rule.theirs.replace("{i}", str(layer)), theirs, leaves, layer, rule.pattern, sizes)
 
 

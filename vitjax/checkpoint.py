@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 import orbax.checkpoint as ocp
 from etils import epath
-from flax.traverse_util import flatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from .config import Error, Spec, spec_from_json, spec_to_json
 
@@ -56,25 +56,34 @@ def restore_spec(path: epath.PathLike) -> Spec:
         raise Error(f"{path / SPEC} is not UTF-8 text: {error}") from error
 
 
-def restore(path: epath.PathLike, like: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters, as the shapes, dtypes and shardings of `like` say: each device reads its own part only."""
+def stored(path: epath.PathLike) -> dict[str, tuple[tuple[int, ...], str]]:
+    """path -> (shape, dtype) of every parameter in the folder, from Orbax's own list; no array is read."""
     folder = epath.Path(path) / PARAMS
-    with ocp.StandardCheckpointer() as orbax:
-        try:
-            metadata = orbax.metadata(folder).item_metadata
-            assert metadata is not None, "there is no metadata of parameters in it"
-            stored = {name: tuple(leaf.shape) for name, leaf in flatten_dict(metadata.tree, sep="/").items()}
-        except Exception as error:
-            raise Error(f"{folder} is not whole: {_reason(error)}. Convert or download it again") from error
-        wanted = {name: tuple(leaf.shape) for name, leaf in flatten_dict(dict(like), sep="/").items()}
-        if stored != wanted:
-            bad = sorted(set(stored.items()) ^ set(wanted.items()))
-            where = [f"{name} {list(shape)} ({'found' if stored.get(name) == shape else 'expected'})" for name, shape in bad]
-            raise Error(f"{path}: the parameters do not belong to its {SPEC}:\n  " + "\n  ".join(where))
-        try:
-            return orbax.restore(folder, dict(like))
-        except Exception as error:
-            raise Error(f"{folder} cannot be read: {_reason(error)}. Convert or download it again") from error
+    try:
+        with ocp.StandardCheckpointer() as orbax:
+            metadata: Any = orbax.metadata(folder).item_metadata
+        assert metadata is not None, "the list of its parameters is missing"
+        flat: Any = flatten_dict(metadata.tree, sep="/")
+    except Exception as error:  # whatever Orbax and tensorstore meet in a damaged folder
+        raise Error(f"{folder} is not whole: {_reason(error)}. Convert or download it again") from error
+    return {name: (tuple(leaf.shape), str(leaf.dtype)) for name, leaf in flat.items()}
+
+
+def restore(path: epath.PathLike, like: Mapping[str, Any], dtype: str | None = None) -> dict[str, Any]:
+    """The parameters, in the shapes and shardings of `like` (each device reads its own part only), in `dtype` or as stored."""
+    found, flat = stored(path), cast(dict[str, Any], flatten_dict(dict(like), sep="/"))
+    wanted = {name: tuple(leaf.shape) for name, leaf in flat.items()}
+    if wrong := sorted(set(found) ^ set(wanted) | {name for name in set(found) & set(wanted) if found[name][0] != wanted[name]}):
+        lines = [f"{name}: found {found.get(name, ['nothing'])[0]}, expected {wanted.get(name, 'nothing')}" for name in wrong]
+        raise Error(f"{path}: the parameters do not belong to its {SPEC}:\n  " + "\n  ".join(lines))
+    target = {
+        name: jax.ShapeDtypeStruct(leaf.shape, dtype or found[name][1], sharding=leaf.sharding) for name, leaf in flat.items()
+    }
+    try:
+        with ocp.StandardCheckpointer() as orbax:
+            return orbax.restore(epath.Path(path) / PARAMS, unflatten_dict(target, sep="/"))
+    except Exception as error:
+        raise Error(f"{path} cannot be read: {_reason(error)}. Convert or download it again") from error
 
 
 def shard(like: Mapping[str, Any], mesh: jax.sharding.Mesh) -> dict[str, Any]:

@@ -119,8 +119,8 @@ class Preprocess:
         check_types(self)
         if isinstance(self.size, tuple) and self.size[0] == self.size[1]:
             object.__setattr__(self, "size", self.size[0])
-        if min(hw(self.size)) < 1 or self.crop <= 0 or min(self.std) <= 0:
-            raise Error(f"a picture needs a positive size, crop and std: {self}")
+        if min(hw(self.size)) < 1 or not 0 < self.crop <= min(hw(self.size)) or not min(self.std) > 0:
+            raise Error(f"a picture needs a positive size, std and crop (a share, near 1): {self}")
 
 
 @dataclass(frozen=True)

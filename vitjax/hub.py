@@ -45,12 +45,12 @@ def load(
     if folder is not None:
         if variant is not None or config is not None:
             raise Error(f"{folder} is a checkpoint folder and says its own architecture: leave out variant and config")
-        spec, params = _restore(folder, dtype, mesh)
+        spec, params = restore(folder, dtype, mesh)
     else:
         drop = ("head",) if classes == 0 else ()
         spec, params = converters.convert(path, variant=variant, config=config, drop=drop, dtype=dtype)
         if mesh is not None:
-            places = checkpoint.shard(abstract(spec.config, dtype), mesh)
+            places = checkpoint.shard(abstract(spec.config), mesh)
             params = jax.tree.map(lambda leaf, place: jax.device_put(leaf, place.sharding), params, places)
     if image is not None:
         spec, params = surgery.resize(spec, params, image)
@@ -74,19 +74,31 @@ def create(name: str, *, classes: int | None = None, image: Size | None = None, 
 
 def fetch(name: str) -> Path:
     """The checkpoint folder of published weights or of "hf:owner/repo", downloaded and converted unless it is here."""
-    if name.startswith("hf:") and name.removeprefix("hf:").removeprefix("timm/") not in variants.WEIGHTS:
-        repo, weights = name.removeprefix("hf:"), None
-        key = repo.replace("/", "--")
-    else:
-        weights = key = variants.resolve(name)
-        repo = variants.spec(weights).source.origin
-        if (EMBEDDED / key).exists():
-            return EMBEDDED / key
-    folder = cache() / key
+    if name.startswith("hf:") and name.removeprefix("hf:timm/") not in variants.WEIGHTS:
+        folder = cache() / name.removeprefix("hf:").replace("/", "--")
+        if not checkpoint.exists(folder):
+            _keep(folder, name, converters.convert(download(name)))
+        return folder
+    name = variants.resolve(name)
+    if (EMBEDDED / name).exists():
+        return EMBEDDED / name
+    folder, origin = cache() / name, variants.spec(name).source.origin
     if not checkpoint.exists(folder):
-        spec, params = _download(repo, weights, folder)
-        checkpoint.save(folder, spec, params)
+        by_hand = f"With the file here: vitjax convert model.safetensors {folder} --variant {name}"
+        if not origin.startswith("hf:"):
+            raise Error(f"{name} is published at {origin}, not as safetensors; save it so. {by_hand}")
+        try:
+            file = download(origin) / "model.safetensors"
+        except Error as error:
+            raise Error(f"{name} is not on this machine: {error}. {by_hand}") from error
+        # By our row, not by the repository's config.json: a quickgelu architecture runs the file of its plain sister.
+        _keep(folder, origin, converters.convert(file, variant=name))
     return folder
+
+
+def _keep(folder: Path, origin: str, model: tuple[Spec, Params]) -> None:
+    spec, params = model
+    checkpoint.save(folder, replace(spec, source=replace(spec.source, origin=origin)), params)
 
 
 def cache() -> Path:
@@ -95,30 +107,19 @@ def cache() -> Path:
     return Path(os.environ.get("VITJAX_CACHE") or Path(base) / "vitjax")
 
 
-def _download(repo: str, weights: str | None, folder: Path) -> tuple[Spec, Params]:
-    """Their files through the hub's own library and cache, converted. Named weights are read by our row of them."""
-    from huggingface_hub import snapshot_download  # here, because importing it takes longer than a local load
+def download(repo: str) -> Path:
+    """The files of "hf:owner/repo" that matter here, through the hub's own library and cache."""
+    from huggingface_hub import snapshot_download  # imported here: it takes longer than a local load
 
-    patterns = ["config.json", "model.safetensors"]
-    name, place = weights or f"hf:{repo}", f"vitjax convert model.safetensors {folder} --variant {weights or 'NAME'}"
-    if weights is not None and not repo.startswith("hf:"):
-        raise Error(f"{name} is published at {repo}, not in safetensors: get it there, save it so, then: {place}")
     try:
-        source = Path(snapshot_download(repo.removeprefix("hf:"), allow_patterns=patterns))
-    except Exception as error:  # its errors, those of its network library and of the disk have no common base
+        return Path(snapshot_download(repo.removeprefix("hf:"), allow_patterns=["config.json", "model.safetensors"]))
+    except Exception as error:  # the hub's errors, its network library's and the disk's have no common base
         reason = (str(error).strip().splitlines() or [""])[0]
-        raise Error(
-            f"{name} is not on this machine, and {repo} could not be downloaded ({type(error).__name__}: {reason}). "
-            f"Try again with a network; or copy its model.safetensors here by hand, then: {place}"
-        ) from error
-    if weights is None:
-        spec, params = converters.convert(source)
-    else:
-        spec, params = converters.convert(source / "model.safetensors", variant=weights)
-    return replace(spec, source=replace(spec.source, origin=name if weights is None else repo)), params
+        raise Error(f"{repo} could not be downloaded ({type(error).__name__}: {reason})") from error
 
 
-def _restore(folder: Path, dtype: str, mesh: jax.sharding.Mesh | None) -> tuple[Spec, Params]:
+def restore(folder: Path, dtype: str | None = None, mesh: jax.sharding.Mesh | None = None) -> tuple[Spec, Params]:
+    """A checkpoint folder's spec and parameters, in `dtype` or as stored, the tree held to the network that the spec says."""
     spec = checkpoint.restore_spec(folder)
-    like = abstract(spec.config, dtype)
-    return spec, checkpoint.restore(folder, like if mesh is None else checkpoint.shard(like, mesh))
+    like = abstract(spec.config)
+    return spec, checkpoint.restore(folder, like if mesh is None else checkpoint.shard(like, mesh), dtype)

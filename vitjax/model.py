@@ -20,6 +20,7 @@ from .preprocess import preprocess
 from .vit import ViT
 
 Params = Mapping[str, Any]  # a nested dict of arrays
+Images = Array | np.ndarray  # (B, H, W, 3) float, as Model.preprocess makes them; Model checks it and says what is wrong
 
 
 def build(config: ViTConfig, dtype: str = "float32") -> ViT:
@@ -29,16 +30,16 @@ def build(config: ViTConfig, dtype: str = "float32") -> ViT:
             return ViT(config, jnp.dtype(dtype))
 
 
-def abstract(config: ViTConfig, dtype: str = "float32") -> dict[str, Any]:
+def abstract(config: ViTConfig) -> dict[str, Any]:
     """The parameter tree of a config without its numbers: the one source of names and sizes."""
     images = jax.ShapeDtypeStruct((1, *hw(config.image), 3), jnp.float32)
-    tree = jax.eval_shape(build(config).init, jax.random.key(0), images)["params"]
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), tree)
+    return dict(jax.eval_shape(build(config).init, jax.random.key(0), images)["params"])
 
 
 def shapes(config: ViTConfig) -> dict[str, tuple[int, ...]]:
     """path -> shape of every parameter, the path with slashes."""
-    return {path: leaf.shape for path, leaf in flatten_dict(abstract(config), sep="/").items()}
+    flat: Any = flatten_dict(abstract(config), sep="/")
+    return {path: leaf.shape for path, leaf in flat.items()}
 
 
 def initialise(config: ViTConfig, seed: int = 0) -> Params:
@@ -64,7 +65,7 @@ def _outputs(module: ViT, images: Array) -> dict[str, Array]:
 
 
 @partial(jax.jit, static_argnums=0)
-def _stages(module: ViT, params: Params, images: Array) -> tuple[dict[str, Array], dict[str, Any]]:
+def _stages(module: ViT, params: Params, images: Array) -> Any:
     """The outputs, and what the parts returned on the way: those of the blocks stacked (depth, B, N, C)."""
 
     def keep(part: nn.Module, method: str) -> bool:
@@ -81,11 +82,12 @@ def _feature_maps(module: ViT, params: Params, images: Array, blocks: tuple[int,
         return part.name == "blocks" and method == "__call__"
 
     variables, cfg = {"params": params}, module.cfg
+    state: Any
     _, state = module.apply(variables, images, method="forward_features", capture_intermediates=keep, mutable=["intermediates"])
     tokens, _ = state["intermediates"]["blocks"]["__call__"][0]  # (depth, B, N, C)
     picked = [tokens[block] for block in blocks]
     if norm and cfg.norm == "before":
-        picked = [module.apply(variables, x, method=lambda m, x: m.norm(x)) for x in picked]
+        picked = [jnp.asarray(module.apply(variables, x, method=lambda m, x: m.norm(x))) for x in picked]
     return [x[:, cfg.prefix :].reshape(len(x), *cfg.grid, cfg.width) for x in picked]
 
 
@@ -113,25 +115,23 @@ class Model:
         """A PIL image, a path, a uint8 array, or a list of these, as the (B, H, W, 3) float32 this network was trained on."""
         return preprocess(images, self.spec.preprocess)
 
-    def __call__(self, x: Float[Array, "B H W 3"]) -> Float[Array, "B K"]:
+    def __call__(self, x: Images) -> Float[Array, "B K"]:
         """Logits (B, classes); for a headless model the pooled features (B, width)."""
         return _apply(self.module, "__call__", self.params, self._images(x))
 
-    def forward_features(self, x: Float[Array, "B H W 3"]) -> Float[Array, "B N C"]:
+    def forward_features(self, x: Images) -> Float[Array, "B N C"]:
         """All tokens (B, prefix + patches, width) after the final norm (before it, where that follows pooling, as in timm)."""
         return _apply(self.module, "forward_features", self.params, self._images(x))
 
-    def forward_head(self, tokens: Float[Array, "B N C"], pre_logits: bool = False) -> Float[Array, "B K"]:
+    def forward_head(self, tokens: Array | np.ndarray, pre_logits: bool = False) -> Float[Array, "B K"]:
         """Logits from tokens, or with `pre_logits` the pooled features (B, width)."""
         return _apply(self.module, "forward_head", self.params, jnp.asarray(tokens), (pre_logits,))
 
-    def embed(self, x: Float[Array, "B H W 3"]) -> Float[Array, "B C"]:
+    def embed(self, x: Images) -> Float[Array, "B C"]:
         """Pooled features (B, width), in one call."""
         return _apply(self.module, _embed, self.params, self._images(x))
 
-    def feature_maps(
-        self, x: Float[Array, "B H W 3"], blocks: Sequence[int] = (-1,), norm: bool = False
-    ) -> list[Float[Array, "B h w C"]]:
+    def feature_maps(self, x: Images, blocks: Sequence[int] = (-1,), norm: bool = False) -> list[Float[Array, "B h w C"]]:
         """What the patch tokens are after each of `blocks` (negative counts from the last), as pictures of shape grid.
 
         With `norm`, after the final norm too. Equals timm's forward_intermediates, channels last.
@@ -141,7 +141,7 @@ class Model:
             raise Error(f"blocks {bad} are not in a network of {depth} blocks: give numbers from {-depth} to {depth - 1}")
         return _feature_maps(self.module, self.params, self._images(x), tuple(blocks), norm)
 
-    def stages(self, x: Float[Array, "B H W 3"]) -> dict[str, Array]:
+    def stages(self, x: Images) -> dict[str, Array]:
         """What the network computes, stage by stage, for comparing with another: patch, embed, block_00/attn, ..., logits."""
         out, inner = _stages(self.module, self.params, self._images(x))
         blocks, patch = inner["blocks"], inner["patch"]["__call__"][0]

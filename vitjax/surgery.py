@@ -31,7 +31,7 @@ def resample(positions: jax.Array, old: tuple[int, int], new: tuple[int, int], p
     Bicubic with antialiasing, as timm's resample_abs_pos_embed. HF (no antialiasing) and Google (linear) resize otherwise.
     """
     grid = jnp.asarray(positions[prefix:], jnp.float32).reshape(*old, -1)
-    grid = jax.image.resize(grid, (*new, grid.shape[-1]), "cubic", precision="highest")
+    grid = jax.image.resize(grid, (*new, grid.shape[-1]), "cubic", precision=jax.lax.Precision.HIGHEST)
     return jnp.concatenate([positions[:prefix], grid.reshape(-1, grid.shape[-1]).astype(positions.dtype)])
 
 

@@ -53,7 +53,7 @@ class ViT(nn.Module):
             Block,
             variable_axes={"params": 0, "intermediates": 0},
             split_rngs={"params": True, "drop_path": True},
-            in_axes=(0, nn.broadcast),
+            in_axes=(0, nn.broadcast),  # type: ignore[arg-type]
             length=cfg.depth,
         )
         self.blocks = stack(cfg, dtype)

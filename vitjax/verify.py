@@ -1,0 +1,46 @@
+"""Stage by stage: what a network computes beside what a reference library computed from the same weights and input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from . import variants
+from .config import Error
+from .model import Model
+
+# A tolerance is a claim: float32, relative to the largest number of the stage.
+SMALL, FULL = 1e-5, 1e-4
+FULL_SIZE = 5_000_000  # parameters, from which on rounding has had time to add up
+
+
+class Stage(NamedTuple):
+    name: str
+    difference: float  # max |ours - theirs|
+    scale: float  # max |theirs|
+    tolerance: float  # of difference / scale
+
+    @property
+    def good(self) -> bool:
+        return self.difference <= self.tolerance * self.scale  # not so for NaN
+
+
+def verify(model: Model, reference: Mapping[str, np.ndarray]) -> list[Stage]:
+    """Compare with `reference`: "input" (B, H, W, 3) and "stage/NAME" for any stage of Model.stages; stages in our order."""
+    theirs = {name.removeprefix("stage/"): reference[name] for name in reference if name.startswith("stage/")}
+    if "input" not in reference or not theirs:
+        raise Error("a reference holds `input` and `stage/NAME` arrays (patch, embed, block_00, ..., tokens, pooled, logits)")
+    ours = model.stages(np.asarray(reference["input"], np.float32))
+    if left := sorted(set(theirs) - set(ours)):
+        raise Error(f"{model.spec.name} has no stage {', '.join(left)}; it has {', '.join(ours)}")
+    tolerance = FULL if variants.parameters(model.config) >= FULL_SIZE else SMALL
+    return [_compare(name, np.asarray(array), theirs[name], tolerance) for name, array in ours.items() if name in theirs]
+
+
+def _compare(name: str, ours: np.ndarray, theirs: np.ndarray, tolerance: float) -> Stage:
+    if ours.shape != theirs.shape:
+        raise Error(f"stage {name} is {list(ours.shape)} here, {list(theirs.shape)} in the reference")
+    a, b = ours.astype(np.float64), theirs.astype(np.float64)
+    return Stage(name, float(np.abs(a - b).max()), float(np.abs(b).max()), tolerance)
