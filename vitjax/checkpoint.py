@@ -42,6 +42,8 @@ def save(path: epath.PathLike, spec: Spec, params: Mapping[str, Any], overwrite:
         with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_compression=False)) as orbax:
             # jax arrays, because Orbax does not check the shape of leaves that were saved from numpy
             orbax.save(draft / PARAMS, args=ocp.args.PyTreeSave(jax.tree.map(jax.device_put, dict(params))))
+        # Orbax notes there where it wrote, which is no business of whoever gets the folder
+        (draft / PARAMS / "commit_success.txt").write_text("The parameters are complete.\n")
         (draft / SPEC).write_text(spec_to_json(spec), encoding="utf-8")
 
 
