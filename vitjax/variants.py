@@ -187,7 +187,7 @@ VARIANTS: dict[str, ViTConfig] = {
     # InternViT (arXiv:2312.14238)
     "vit_intern300m_patch14_448":              vit      (448, 14, *large,        0, layer_scale=0.1, norm="none"),
     # small: ours travels with the package, timm's are for tests
-    "vit_pico_patch4_32":                      vit      ( 32,  4, 64, 6, 4, 192, 10),
+    "vit_pico_patch4_32":                      vit      ( 32,  4, 64, 4, 4, 128, 10),
     "test_vit":                                vit      (160, 16, 64, 6, 2, 192),
     "test_vit2":                               test     (160, 16, 64, 8, 2, 192, norm="after"),
     "test_vit3":                               test     (160, 16, 96, 9, 3, 192, pool="map", pool_prefix=True),
