@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, runtime_checkable
 
 import ml_dtypes
 import numpy as np
@@ -22,6 +22,7 @@ from vitjax.config import Error
 Shape = tuple[int, ...]
 
 
+@runtime_checkable
 class Tensor(Protocol):
     """An array that may still be on disk: `numpy.asarray` reads it."""
 

@@ -123,7 +123,8 @@ def _convert(args: argparse.Namespace) -> None:
             allow_nonfinite=args.allow_nonfinite,
             progress=bar,
         )
-    print(f"writing {args.dst}", file=sys.stderr)
+    if sys.stderr.isatty():
+        print(f"writing {args.dst}", file=sys.stderr)
     checkpoint.save(args.dst, spec, params, args.overwrite)
     print(f"{args.dst}: {spec.name}, {variants.parameters(spec.config) / 1e6:.2f} M parameters, {spec.config.classes} classes")
 

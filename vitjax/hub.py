@@ -118,7 +118,7 @@ def download(repo: str) -> Path:
         raise Error(f"{repo} could not be downloaded ({type(error).__name__}: {reason})") from error
 
 
-def restore(folder: Path, dtype: str | None = None, mesh: jax.sharding.Mesh | None = None) -> tuple[Spec, Params]:
+def restore(folder: str | os.PathLike, dtype: str | None = None, mesh: jax.sharding.Mesh | None = None) -> tuple[Spec, Params]:
     """A checkpoint folder's spec and parameters, in `dtype` or as stored, the tree held to the network that the spec says."""
     spec = checkpoint.restore_spec(folder)
     like = abstract(spec.config)

@@ -98,7 +98,7 @@ class Block(nn.Module):
         y = norm(branch(x)) if cfg.norm_post else branch(norm(x))
         if cfg.layer_scale is not None:
             scale = self.param(f"scale{number}", nn.initializers.constant(cfg.layer_scale), (cfg.width,))
-            y = y * scale.astype(self.dtype)
+            y = y * scale[None, None].astype(self.dtype)
         if (
             train and cfg.drop_path
         ):  # stochastic depth (Huang et al. 2016): an image goes round the branch, or 1/keep of it is added

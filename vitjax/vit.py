@@ -75,11 +75,11 @@ class ViT(nn.Module):
         x = self.patch(rearrange(images, "b (h p) (w q) c -> b h p w q c", p=cfg.patch, q=cfg.patch))
         x = rearrange(x, "b h w d -> b (h w) d")
         if cfg.positions == "patches":
-            x += self.positions.astype(self.dtype)
+            x += self.positions[None].astype(self.dtype)
         prefix = ([self.cls[None]] if cfg.cls else []) + ([self.registers] if cfg.registers else [])
         x = jnp.concatenate([jnp.broadcast_to(p.astype(self.dtype), (len(x), *p.shape)) for p in prefix] + [x], axis=1)
         if cfg.positions == "all":
-            x += self.positions.astype(self.dtype)
+            x += self.positions[None].astype(self.dtype)
         return self.norm_pre(x) if cfg.norm_pre else x
 
     def forward_features(self, images: Float[Array, "B H W 3"], train: bool = False) -> Float[Array, "B N C"]:
