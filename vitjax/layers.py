@@ -31,9 +31,19 @@ def linear(equation: str, shape: tuple[int, ...], bias: bool, dtype: DTypeLike, 
     return nn.Einsum(shape, equation, bias, dtype=dtype, precision="highest", kernel_init=INIT, name=name)
 
 
-def layer_norm(cfg: ViTConfig, dtype: DTypeLike, name: str | None = None) -> nn.LayerNorm:
-    """Statistics in float32, and the two-pass variance: E[x^2] - E[x]^2 cancels where the mean is large."""
-    return nn.LayerNorm(cfg.eps, dtype=dtype, use_fast_variance=False, name=name)
+class LayerNorm(nn.Module):
+    """LayerNorm in float32, whatever comes in and goes out; flax's own mixes dtypes and rounds the variance in one pass."""
+
+    eps: float
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*B C"]) -> Float[Array, "*B C"]:
+        scale = self.param("scale", nn.initializers.ones, x.shape[-1:]).astype(jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, x.shape[-1:]).astype(jnp.float32)
+        y = x.astype(jnp.float32)
+        y -= y.mean(-1, keepdims=True)
+        y *= jax.lax.rsqrt(jnp.square(y).mean(-1, keepdims=True) + self.eps)
+        return (y * jnp.broadcast_to(scale, y.shape) + jnp.broadcast_to(bias, y.shape)).astype(x.dtype)
 
 
 class Attention(nn.Module):
@@ -50,12 +60,12 @@ class Attention(nn.Module):
         k = linear("bnc,chd->bhnd", shape, cfg.qkv_bias is True, self.dtype, "key")(context)
         v = linear("bnc,chd->bhnd", shape, bool(cfg.qkv_bias), self.dtype, "value")(context)
         if cfg.qk_norm:
-            q = layer_norm(cfg, self.dtype, "query_norm")(q)
-            k = layer_norm(cfg, self.dtype, "key_norm")(k)
+            q = LayerNorm(cfg.eps, name="query_norm")(q)
+            k = LayerNorm(cfg.eps, name="key_norm")(k)
         y = attend(q, k, v)
         if cfg.attn_norm:
             y = y.transpose(0, 2, 1, 3).reshape(x.shape)  # over all heads at once: B H N D -> B N (H D)
-            y = layer_norm(cfg, self.dtype, "norm")(y)
+            y = LayerNorm(cfg.eps, name="norm")(y)
             y = y.reshape(*x.shape[:2], *shape[1:]).transpose(0, 2, 1, 3)
         return linear("bhnd,hdc->bnc", (*shape[1:], cfg.width), cfg.bias, self.dtype, "out")(y)
 
@@ -75,7 +85,7 @@ class Mlp(nn.Module):
         else:
             y = act(y)
         if cfg.mlp_norm:
-            y = layer_norm(cfg, self.dtype, "norm")(y)
+            y = LayerNorm(cfg.eps, name="norm")(y)
         return linear("bnm,mc->bnc", (cfg.mlp, cfg.width), cfg.bias, self.dtype, "down")(y)
 
 
@@ -94,14 +104,13 @@ class Block(nn.Module):
     def add(self, x: Array, branch: nn.Module, number: int, rate: Array, train: bool) -> Array:
         """x + the branch, normed before or after, scaled, and dropped for some images while training."""
         cfg = self.cfg
-        norm = layer_norm(cfg, self.dtype, f"norm{number}")
+        norm = LayerNorm(cfg.eps, name=f"norm{number}")
         y = norm(branch(x)) if cfg.norm_post else branch(norm(x))
         if cfg.layer_scale is not None:
             scale = self.param(f"scale{number}", nn.initializers.constant(cfg.layer_scale), (cfg.width,))
             y = y * scale[None, None].astype(self.dtype)
-        if (
-            train and cfg.drop_path
-        ):  # stochastic depth (Huang et al. 2016): an image goes round the branch, or 1/keep of it is added
+        if train and cfg.drop_path:
+            # stochastic depth (Huang et al. 2016, arXiv:1603.09382): an image goes round the branch, or has more of it
             keep = jax.random.bernoulli(self.make_rng("drop_path"), 1 - rate, (len(x), 1, 1))
             y = y * (keep / (1 - rate)).astype(y.dtype)
         return x + y

@@ -12,7 +12,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from .config import ViTConfig
-from .layers import INIT, Attention, Block, Mlp, layer_norm, linear
+from .layers import INIT, Attention, Block, LayerNorm, Mlp, linear
 
 
 class Pool(nn.Module):
@@ -27,7 +27,7 @@ class Pool(nn.Module):
         cfg = replace(self.cfg, qkv_bias=True, bias=True, qk_norm=False, attn_norm=False, mlp_norm=False, gated=False)
         probe = self.param("probe", INIT, (cfg.width,)).astype(self.dtype)
         y = Attention(cfg, self.dtype, name="attn")(jnp.broadcast_to(probe, (len(x), 1, cfg.width)), x)
-        y += Mlp(cfg, self.dtype, name="mlp")(layer_norm(cfg, self.dtype, "norm")(y))
+        y += Mlp(cfg, self.dtype, name="mlp")(LayerNorm(cfg.eps, name="norm")(y))
         return y[:, 0]
 
 
@@ -48,7 +48,7 @@ class ViT(nn.Module):
         if cfg.positions != "none":
             self.positions = self.param("positions", INIT, (position_count(cfg), width))
         if cfg.norm_pre:
-            self.norm_pre = layer_norm(cfg, dtype)
+            self.norm_pre = LayerNorm(cfg.eps)
         stack = nn.scan(
             Block,
             variable_axes={"params": 0, "intermediates": 0},
@@ -58,7 +58,7 @@ class ViT(nn.Module):
         )
         self.blocks = stack(cfg, dtype)
         if cfg.norm != "none":
-            self.norm = layer_norm(cfg, dtype)
+            self.norm = LayerNorm(cfg.eps)
         if cfg.pool == "map":
             self.pool = Pool(cfg, dtype)
         if cfg.classes:
