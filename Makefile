@@ -1,0 +1,55 @@
+# make demo | test | check | reference | fixtures | bench. Needs git, make and Python >= 3.11; everything goes into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+REF := .venv-reference
+export JAX_PLATFORMS ?= cpu
+# pip's own downloads are retried: a registry may hesitate
+PIP := -m pip install --quiet --disable-pip-version-check --retries 10
+
+.PHONY: demo test check reference fixtures bench wheel clean
+
+$(BIN)/.ready: pyproject.toml
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "vitjax needs Python 3.11 or newer: make PYTHON=python3.12"'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python $(PIP) --editable '.[dev]'
+	touch $@
+
+demo: $(BIN)/.ready
+	rm -rf demo
+	$(BIN)/vitjax export vit_pico_patch4_32.digits demo/timm --dialect timm
+	$(BIN)/vitjax convert demo/timm demo/orbax
+	$(BIN)/vitjax verify demo/orbax tests/fixtures/digits_by_timm.npz
+	$(BIN)/vitjax classify vitjax/pretrained/digits/*.png --model demo/orbax --top 3
+
+test: $(BIN)/.ready
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests
+
+check: $(BIN)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# torch and timm, beside jax, in an environment of their own. torchvision comes without its dependencies: tests/reference
+$(REF)/bin/.ready: pyproject.toml tests/reference/requirements.txt
+	$(PYTHON) -m venv $(REF)
+	$(REF)/bin/python $(PIP) $$(grep ^torch== tests/reference/requirements.txt)
+	$(REF)/bin/python $(PIP) --no-deps $$(grep ^torchvision== tests/reference/requirements.txt)
+	$(REF)/bin/python $(PIP) $$(grep ^timm== tests/reference/requirements.txt) --editable '.[dev]'
+	touch $@
+
+reference: $(REF)/bin/.ready
+	$(REF)/bin/python -m pytest -n 2 --dist loadfile tests/reference
+
+fixtures: $(REF)/bin/.ready
+	for make in tests/reference/make_*.py; do $(REF)/bin/python -m tests.reference.$$(basename $$make .py) || exit 1; done
+
+bench: $(REF)/bin/.ready
+	$(REF)/bin/python -m benchmarks.throughput
+
+wheel: $(BIN)/.ready
+	rm -rf dist build
+	$(BIN)/python -m build --wheel
+
+clean:
+	rm -rf $(VENV) $(REF) demo dist build *.egg-info
