@@ -297,7 +297,7 @@ def test_refuses_what_is_not_a_file(tmp_path):
     (link := tmp_path / "link.png").symlink_to(tmp_path / "gone.png")
     refused(link, str(link), "No such file")
     refused("gone.png", "gone.png", "No such file")
-    refused("nul\0.png", "null byte")
+    refused("nul\0.png", "null")
     with open(large := tmp_path / "large.bmp", "wb") as file:
         file.truncate(MAX_BYTES + 1)
     refused([large], str(large), str(MAX_BYTES))
