@@ -1,0 +1,111 @@
+"""Images per second beside timm's, on the same machine, with the same weights, in one run.
+
+    python -m benchmarks.throughput [MODEL ...] [--batch 8] [--rounds 7] [--out benchmarks/results/NAME.json]
+
+The outputs are compared first. Then ours, timm's (eager, as `create_model(...).eval()` gives it) and a plain JAX matrix
+product take turns, so that a machine that slows down slows all three. What counts are the ratios: the median over the
+rounds of timm's time to ours, and of our arithmetic rate to the product's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import timm
+import torch
+from timm.models._hub import save_for_hf
+
+import vitjax
+from vitjax import ViTConfig
+from vitjax.config import hw
+
+MODELS = ("vit_base_patch16_224",)
+SIDE = 3072  # of the square matrices whose product is the machine's measured rate
+
+
+def operations(cfg: ViTConfig) -> int:
+    """Floating-point operations of an image: two for each multiplication with a weight, and of tokens with tokens."""
+    tokens = cfg.prefix + cfg.grid[0] * cfg.grid[1]
+    weights = 4 * cfg.width**2 + (3 if cfg.gated else 2) * cfg.width * cfg.mlp
+    block = tokens * weights + 2 * tokens**2 * cfg.width
+    patches = cfg.grid[0] * cfg.grid[1] * 3 * cfg.patch**2 * cfg.width
+    return 2 * (cfg.depth * block + patches + cfg.width * cfg.classes)
+
+
+def seconds(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def measure(name: str, batch: int, rounds: int) -> dict[str, float | str]:
+    theirs = timm.create_model(name).eval()
+    with tempfile.TemporaryDirectory() as folder:
+        save_for_hf(theirs, folder, safe_serialization=True)
+        ours = vitjax.load(folder)
+    x = np.random.default_rng(0).standard_normal((batch, *hw(ours.config.image), 3)).astype(np.float32)
+    x_ours, x_theirs = jnp.asarray(x), torch.from_numpy(x).permute(0, 3, 1, 2).contiguous()
+    matrix = jnp.asarray(np.random.default_rng(1).standard_normal((SIDE, SIDE)).astype(np.float32))
+    product = jax.jit(lambda a: a @ a)
+
+    def run_theirs() -> np.ndarray:
+        with torch.inference_mode():
+            return theirs(x_theirs).numpy()
+
+    def run_ours() -> np.ndarray:
+        return np.asarray(ours(x_ours))
+
+    start = time.perf_counter()
+    first = run_ours()
+    compiled = time.perf_counter() - start
+    difference = np.abs(first - run_theirs()).max() / np.abs(first).max()
+    assert difference < 1e-4, f"{name}: outputs differ by {difference:.1e} of their scale"
+    jax.block_until_ready(product(matrix))
+    times = [
+        (seconds(run_ours), seconds(run_theirs), seconds(lambda: jax.block_until_ready(product(matrix)))) for _ in range(rounds)
+    ]
+    rate = batch * operations(ours.config) / 1e9
+    return {
+        "model": name,
+        "batch": batch,
+        "ours img/s": batch / statistics.median(a for a, _, _ in times),
+        "timm img/s": batch / statistics.median(b for _, b, _ in times),
+        "ours / timm": statistics.median(b / a for a, b, _ in times),
+        "ours GF/s": rate / statistics.median(a for a, _, _ in times),
+        "product GF/s": 2 * SIDE**3 / 1e9 / statistics.median(c for _, _, c in times),
+        "ours / product": statistics.median(rate / a / (2 * SIDE**3 / 1e9 / c) for a, _, c in times),
+        "max|Δ| / scale": float(difference),
+        "first call s": compiled,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", default=MODELS)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    rows = [measure(name, args.batch, args.rounds) for name in args.models]
+    versions = {"python": platform.python_version(), "jax": jax.__version__, "torch": torch.__version__, "timm": timm.__version__}
+    print(f"{jax.devices()[0].device_kind}, {torch.get_num_threads()} torch threads, float32, {versions}\n")
+    print("| " + " | ".join(rows[0]) + " |\n|" + "---|" * len(rows[0]))
+    for row in rows:
+        print("| " + " | ".join(f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()) + " |")
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps({"versions": versions, "rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
