@@ -40,7 +40,7 @@ def convert(
     allow_nonfinite: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> tuple[Spec, dict[str, Any]]:
-    """Read a file or folder of weights: its spec, and its parameters in our tree.
+    """A file or folder of weights as a spec and a tree of ours whose leaves are still on disk: save it, or numpy.asarray them.
 
     variant, config: the architecture, where no config.json says it. classes: how many the file's head has, where that is
     not the architecture's number. drop: ("head",) leaves the head in the file. dtype: "float32", "bfloat16", or "keep".
@@ -64,10 +64,8 @@ def convert(
     if report:
         hint = _hint(bundle, spelling)
         raise Error(f"{bundle.path} is not {spec.name} in {spelling.name}'s spelling{hint}:{report}")
-    # One leaf at a time: the numpy copy of each is let go before the next, so all are never held twice.
-    params = unflatten_dict({path: jax.device_put(leaves.pop(path)) for path in list(leaves)}, sep="/")
     source = replace(spec.source, dialect=spelling.name, origin=str(src), sha256=bundle.sha256, vitjax=vitjax.__version__)
-    return replace(spec, source=source), params
+    return replace(spec, source=source), unflatten_dict(leaves, sep="/")
 
 
 def export(spec: Spec, params: Mapping[str, Any], out: str | os.PathLike, dialect: str = "timm") -> Path:

@@ -130,41 +130,65 @@ def is_floating(dtype: np.dtype) -> bool:
     return np.issubdtype(dtype, np.floating) or (dtype.kind == "V" and "float" in dtype.name)
 
 
+@dataclass(frozen=True)
+class Leaf:
+    """One leaf of ours that is still in their tensors: `numpy.asarray` reads it, layer by layer."""
+
+    shape: Shape
+    dtype: np.dtype
+    parts: tuple[tuple[Slot, int], ...]  # one for each layer: the slot, and which of its slices
+    theirs: Flat
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        out = np.empty(self.shape, dtype or self.dtype)
+        for slot, part in self.parts:
+            with np.errstate(over="ignore"):  # an overflow becomes infinite, which `to_ours` has looked for
+                out[... if slot.layer is None else slot.layer] = _split(slot, np.asarray(self.theirs[slot.theirs]))[part]
+        return out
+
+
 def to_ours(
     wanted: Sequence[Slot],
     like: Mapping[str, Shape],
     theirs: Flat,
     dtype: np.dtype | None = None,
     done: Callable[[], None] = lambda: None,
-) -> tuple[dict[str, np.ndarray], Report]:
-    """Our leaves, filled one tensor of theirs at a time; `dtype` None keeps theirs. `done` is called after each."""
+) -> tuple[dict[str, Leaf], Report]:
+    """Our leaves, to be read when they are needed, in `dtype` (None: theirs); and what is wrong with their tensors.
+
+    Every tensor is looked through once here, one at a time, so that nothing is begun that cannot end well; `done` is called
+    after each.
+    """
     report = compare(wanted, theirs)
     if report:
         return {}, report
-    out: dict[str, np.ndarray] = {}
+    parts: dict[str, list[tuple[Slot, int]]] = {}
     for slot in wanted:
         tensor = np.asarray(theirs[slot.theirs])
-        if set(slot.leaves) == {"0"}:
-            parts = [tensor]
-        else:
-            parts = rearrange(tensor, slot.pattern, **_needed(slot))
-            parts = parts if len(slot.leaves) > 1 else [parts]
-        finite = True
-        for leaf, part in zip(slot.leaves, parts, strict=True):
-            if leaf == "0":
-                if np.any(part):
-                    report.not_zero.append(f"{slot}: our network has no parameter for a part that is not zero")
-                continue
-            if leaf not in out:
-                out[leaf] = np.empty(like[leaf], dtype or part.dtype)
-            with np.errstate(over="ignore"):  # becomes infinite, which is looked for next
-                place = out[leaf] if slot.layer is None else out[leaf][slot.layer : slot.layer + 1]
-                place[...] = part
-            finite &= bool(np.isfinite(place).all())
-        if not finite:
-            report.not_finite.append(str(slot))
+        with np.errstate(over="ignore"):
+            if not np.isfinite(tensor.astype(dtype or _kept([tensor.dtype]), copy=False)).all():
+                report.not_finite.append(str(slot))
+        for part, leaf in enumerate(slot.leaves):
+            if leaf != "0":
+                parts.setdefault(leaf, []).append((slot, part))
+            elif np.any(tensor if len(slot.leaves) == 1 else _split(slot, tensor)[part]):
+                report.not_zero.append(f"{slot}: our network has no parameter for a part that is not zero")
         done()
-    return out, report
+    dtypes = {leaf: dtype or _kept([theirs[slot.theirs].dtype for slot, _ in found]) for leaf, found in parts.items()}
+    return {leaf: Leaf(like[leaf], dtypes[leaf], tuple(found), theirs) for leaf, found in parts.items()}, report
+
+
+def _kept(dtypes: Sequence[np.dtype]) -> np.dtype:
+    """The dtype of stacked layers: theirs if it is one and JAX has it by default, else float32."""
+    return dtypes[0] if len(set(dtypes)) == 1 and dtypes[0] != np.float64 else np.dtype(np.float32)
+
+
+def _split(slot: Slot, tensor: np.ndarray) -> list[np.ndarray]:
+    """Their tensor with our axes, one slice for each of our leaves."""
+    left = slot.pattern.split(" -> ")[0]
+    sizes = {axis: size for axis, size in slot.sizes.items() if re.search(rf"\b{axis}\b", left)}  # einops refuses others
+    parts = rearrange(tensor, slot.pattern, **sizes)
+    return list(parts) if len(slot.leaves) > 1 else [np.asarray(parts)]
 
 
 def to_theirs(wanted: Sequence[Slot], ours: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
@@ -178,11 +202,6 @@ def to_theirs(wanted: Sequence[Slot], ours: Mapping[str, np.ndarray]) -> Iterato
         parts = [np.asarray(found.get(leaf, zeros)) for leaf in slot.leaves]
         left, right = slot.pattern.split(" -> ")
         yield slot.theirs, rearrange(np.stack(parts) if len(parts) > 1 else parts[0], f"{right} -> {left}")
-
-
-def _needed(slot: Slot) -> dict[str, int]:
-    """Only the axes that the pattern's left side has: einops refuses others."""
-    return {axis: size for axis, size in slot.sizes.items() if re.search(rf"\b{axis}\b", slot.pattern.split(" -> ")[0])}
 
 
 @dataclass(frozen=True)

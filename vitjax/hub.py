@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import jax
+import numpy as np
 
 from . import checkpoint, converters, surgery, variants
 from .config import Error, Size, Source, Spec, ViTConfig, unknown
@@ -48,10 +49,10 @@ def load(
         spec, params = restore(folder, dtype, mesh)
     else:
         drop = ("head",) if classes == 0 else ()
-        spec, params = converters.convert(path, variant=variant, config=config, drop=drop, dtype=dtype)
-        if mesh is not None:
-            places = checkpoint.shard(abstract(spec.config), mesh)
-            params = jax.tree.map(lambda leaf, place: jax.device_put(leaf, place.sharding), params, places)
+        spec, lazy = converters.convert(path, variant=variant, config=config, drop=drop, dtype=dtype)
+        like = abstract(spec.config)
+        places = jax.tree.map(lambda leaf: leaf.sharding, like if mesh is None else checkpoint.shard(like, mesh))
+        params = jax.tree.map(lambda leaf, place: jax.device_put(np.asarray(leaf), place), lazy, places)
     if image is not None:
         spec, params = surgery.resize(spec, params, image)
     if classes is not None and classes != spec.config.classes:
