@@ -150,7 +150,7 @@ class Model:
             stages[f"block_{i:02}/attn"] = blocks["attn"]["__call__"][0][i]
             stages[f"block_{i:02}/mlp"] = blocks["mlp"]["__call__"][0][i]
             stages[f"block_{i:02}"] = blocks["__call__"][0][0][i]
-        return stages | out
+        return stages | {name: out[name] for name in ("tokens", "pooled", "logits") if name in out}  # jit sorts a dict's keys
 
     def classify(self, images: Any, top: int = 5) -> list[tuple[str, float]] | list[list[tuple[str, float]]]:
         """The `top` (label, probability) of a picture, best first; for a list of pictures, a list of these."""
