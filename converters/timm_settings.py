@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from vitjax import variants
-from vitjax.config import Error, Preprocess, Source, Spec, ViTConfig, hw, unknown
+from vitjax.config import Error, Preprocess, Spec, ViTConfig, hw, unknown
 
 from .files import Bundle
 
@@ -35,41 +35,46 @@ ACTS = {"gelu": "gelu", "gelu_tanh": "gelu_tanh", "quick_gelu": "quick_gelu", "s
 
 def read(bundle: Bundle) -> Spec | None:
     """The Spec of a folder whose config.json is timm's; None where there is none, or it is another library's."""
-    data = bundle.config
-    if data is None or "architecture" not in data:
+    if bundle.config is None or "architecture" not in bundle.config:
         return None
-    where = str(bundle.path.parent / "config.json")
-    nested = "pretrained_cfg" in data  # older files are one flat object
-    cfg = dict(data["pretrained_cfg"]) if nested else {k: v for k, v in data.items() if k not in TOP - {"num_classes"}}
-    _known(data, TOP | LABELS if nested else TOP | PRETRAINED | SILENT, where)
-    _known(cfg, PRETRAINED | SILENT, where + ": pretrained_cfg")
-    cfg |= {key: data[key] for key in (*LABELS, "num_classes") if key in data}
-    name = data["architecture"] + (f".{cfg['tag']}" if cfg.get("tag") else "")
-    row = variants.spec(name if name in variants.WEIGHTS else data["architecture"])
+    where = bundle.path.parent / "config.json"
     try:
-        config = _config(row.config, cfg, data.get("model_args") or {}, bundle)
-        preprocess = _preprocess(row.preprocess, cfg, config)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:  # a value of an impossible type
-        raise Error(f"{where}: {type(error).__name__}: {error}") from error
+        return _spec(bundle, bundle.config)
     except Error as error:
         raise Error(f"{where}: {error}") from error
+    except (TypeError, ValueError, KeyError, AttributeError) as error:  # a value of an impossible type
+        raise Error(f"{where}: {type(error).__name__}: {error}") from error
+
+
+def _spec(bundle: Bundle, data: dict[str, Any]) -> Spec:
+    nested = "pretrained_cfg" in data  # older files are one flat object
+    cfg = dict(data["pretrained_cfg"]) if nested else {k: v for k, v in data.items() if k not in TOP - {"num_classes"}}
+    _known(data, TOP | LABELS if nested else TOP | PRETRAINED | SILENT)
+    _known(cfg, PRETRAINED | SILENT)
+    cfg |= {key: data[key] for key in (*LABELS, "num_classes") if key in data}
+    arch = data["architecture"]
+    name = arch + (f".{cfg['tag']}" if cfg.get("tag") else "")
+    row = variants.spec(name if name in variants.WEIGHTS else arch)
+    config = _config(row.config, cfg, data.get("model_args") or {}, bundle)
     for key, ours in (("num_features", config.width), ("global_pool", _args(config)["global_pool"])):
         if data.get(key, ours) != ours:
-            raise Error(f"{where}: {key} {data[key]!r} contradicts {data['architecture']}, which has {ours!r}")
-    labels = _labels(cfg, where) or (row.labels if config.classes == row.config.classes else ())
-    source = Source("timm", row.source.origin, licence=cfg.get("license") or row.source.licence, reference=row.source.reference)
+            raise Error(f"{key} {data[key]!r} contradicts {arch} with these model_args, which has {ours!r}")
+    labels = _labels(cfg) or (row.labels if config.classes == row.config.classes else ())
     if labels and len(labels) != config.classes:
-        raise Error(f"{where}: {len(labels)} label_names for {config.classes} classes")
-    return Spec(name, config, preprocess, labels, source)
+        raise Error(f"{len(labels)} label_names for {config.classes} classes")
+    licence = cfg.get("license") or row.source.licence
+    return Spec(
+        name, config, _preprocess(row.preprocess, cfg, config), labels, replace(row.source, dialect="timm", licence=licence)
+    )
 
 
-def _known(data: dict[str, Any], known: set[str], where: str) -> None:
+def _known(data: dict[str, Any], known: set[str]) -> None:
     for key in data:
         if key not in known:
-            raise Error(f"{where}: {unknown('key', key, known)}; remove it if it means nothing for the network")
+            raise Error(f"{unknown('key', key, known)}; remove it if it means nothing for the network")
 
 
-def _labels(cfg: dict[str, Any], where: str) -> tuple[str, ...]:
+def _labels(cfg: dict[str, Any]) -> tuple[str, ...]:
     """A class's description if it has one, else its name."""
     names = cfg.get("label_names") or cfg.get("labels") or []
     if isinstance(names, dict):  # {"0": name}
