@@ -71,6 +71,20 @@ def test_restores_onto_a_mesh(folder, params):
     np.testing.assert_allclose(model(x), vitjax.load(folder)(x), atol=1e-5)
 
 
+def test_relative_paths(params, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    checkpoint.save("runs/mine", SPEC, params)
+    assert vitjax.load("runs/mine").spec == vitjax.load(Path("runs") / "mine").spec == SPEC
+
+
+def test_loads_on_another_kind_of_device(folder, params):
+    """What Orbax noted of the device it was saved from is of no consequence."""
+    sharding = folder / "params" / "_sharding"
+    assert "cpu:0" in (note := sharding.read_text())
+    sharding.write_text(note.replace("cpu:0", "cuda:0"))
+    assert equal(vitjax.load(folder).params, params)
+
+
 def test_does_not_overwrite(folder, params, tmp_path):
     with pytest.raises(Error, match="--overwrite"):
         checkpoint.save(folder, SPEC, params)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
@@ -14,7 +15,7 @@ def attend(q: Float[Array, "B H N D"], k: Float[Array, "B H M D"], v: Float[Arra
     The sum divides after the second product: N*D divisions, not N*M.
     """
     logits = jnp.einsum("bhnd,bhmd->bhnm", q * q.shape[-1] ** -0.5, k, precision="highest", preferred_element_type=jnp.float32)
-    weights = jnp.exp(logits - logits.max(-1, keepdims=True))
+    weights = jnp.exp(logits - jax.lax.stop_gradient(logits.max(-1, keepdims=True)))  # the maximum cancels out
     total = weights.sum(-1, keepdims=True)
     out = jnp.einsum("bhnm,bhmd->bhnd", weights.astype(v.dtype), v, precision="highest", preferred_element_type=jnp.float32)
     return (out / total).astype(v.dtype)

@@ -47,7 +47,7 @@ def save(path: epath.PathLike, spec: Spec, params: Mapping[str, Any], overwrite:
     orbax = ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_compression=False, type_handler_registry=registry))
     tree = jax.tree.map(lambda leaf: leaf if isinstance(leaf, jax.Array) else _Later(leaf), dict(params))
     with whole(path) as draft, orbax:
-        orbax.save(draft / PARAMS, args=ocp.args.PyTreeSave(tree))
+        orbax.save(_params(draft), args=ocp.args.PyTreeSave(tree))
         # Orbax notes there where it wrote, which is no business of whoever gets the folder
         (draft / PARAMS / "commit_success.txt").write_text("The parameters are complete.\n")
         (draft / SPEC).write_text(spec_to_json(spec), encoding="utf-8")
@@ -90,7 +90,7 @@ def stored(path: epath.PathLike) -> dict[str, tuple[tuple[int, ...], str]]:
     folder = epath.Path(path) / PARAMS
     try:
         with ocp.StandardCheckpointer() as orbax:
-            metadata: Any = orbax.metadata(folder).item_metadata
+            metadata: Any = orbax.metadata(_params(path)).item_metadata
         assert metadata is not None, "the list of its parameters is missing"
         flat: Any = flatten_dict(metadata.tree, sep="/")
     except Exception as error:  # whatever Orbax and tensorstore meet in a damaged folder
@@ -110,7 +110,7 @@ def restore(path: epath.PathLike, like: Mapping[str, Any], dtype: str | None = N
     }
     try:
         with ocp.StandardCheckpointer() as orbax:
-            return orbax.restore(epath.Path(path) / PARAMS, unflatten_dict(target, sep="/"))
+            return orbax.restore(_params(path), unflatten_dict(target, sep="/"))
     except Exception as error:
         raise Error(f"{path} cannot be read: {_reason(error)}. Convert or download it again") from error
 
@@ -147,6 +147,12 @@ def whole(path: epath.PathLike) -> Iterator[epath.Path]:
             draft.rmtree()
         if old.exists():
             old.rmtree() if path.exists() else old.rename(path)
+
+
+def _params(path: epath.PathLike) -> epath.Path:
+    """Where Orbax's part is. It wants absolute paths, and knows gs:// and its like for such."""
+    path = epath.Path(path) / PARAMS
+    return path if "://" in str(path) else path.absolute()
 
 
 def _reason(error: BaseException) -> str:

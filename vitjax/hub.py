@@ -39,10 +39,10 @@ def load(
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
     path = Path(name)
-    if path.exists() or path.suffix == ".safetensors":
-        folder = path if checkpoint.exists(path) else None
+    if checkpoint.exists(name):  # on this machine, or gs://
+        folder = name
     else:
-        folder = fetch(str(name))
+        folder = None if path.exists() or path.suffix == ".safetensors" else fetch(str(name))
     if folder is not None:
         if variant is not None or config is not None:
             raise Error(f"{folder} is a checkpoint folder and says its own architecture: leave out variant and config")

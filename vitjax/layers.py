@@ -112,5 +112,5 @@ class Block(nn.Module):
         if train and cfg.drop_path:
             # stochastic depth (Huang et al. 2016, arXiv:1603.09382): an image goes round the branch, or has more of it
             keep = jax.random.bernoulli(self.make_rng("drop_path"), 1 - rate, (len(x), 1, 1))
-            y = y * (keep / (1 - rate)).astype(y.dtype)
+            y = y * (keep.astype(rate.dtype) / (1 - rate)).astype(y.dtype)
         return x + y

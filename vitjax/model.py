@@ -42,10 +42,14 @@ def shapes(config: ViTConfig) -> dict[str, tuple[int, ...]]:
     return {path: leaf.shape for path, leaf in flat.items()}
 
 
+@partial(jax.jit, static_argnums=0)
+def _initialise(module: ViT, key: Array) -> Params:
+    return module.init(key, jnp.zeros((1, *hw(module.cfg.image), 3)))["params"]
+
+
 def initialise(config: ViTConfig, seed: int = 0) -> Params:
     """Random parameters, float32."""
-    images = jnp.zeros((1, *hw(config.image), 3))
-    return jax.jit(build(config).init)(jax.random.key(seed), images)["params"]
+    return _initialise(build(config), jax.random.key(seed))
 
 
 @partial(jax.jit, static_argnums=(0, 1, 4))
