@@ -105,8 +105,10 @@ def restore(path: epath.PathLike, like: Mapping[str, Any], dtype: str | None = N
     if wrong := sorted(set(found) ^ set(wanted) | {name for name in set(found) & set(wanted) if found[name][0] != wanted[name]}):
         lines = [f"{name}: found {found.get(name, ['nothing'])[0]}, expected {wanted.get(name, 'nothing')}" for name in wrong]
         raise Error(f"{path}: the parameters do not belong to its {SPEC}:\n  " + "\n  ".join(lines))
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])  # or Orbax looks for the device that it was saved from
     target = {
-        name: jax.ShapeDtypeStruct(leaf.shape, dtype or found[name][1], sharding=leaf.sharding) for name, leaf in flat.items()
+        name: jax.ShapeDtypeStruct(leaf.shape, dtype or found[name][1], sharding=leaf.sharding or here)
+        for name, leaf in flat.items()
     }
     try:
         with ocp.StandardCheckpointer() as orbax:
