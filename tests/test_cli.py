@@ -92,6 +92,7 @@ def test_verify(run, tmp_path):
     code, out, _ = run("verify", tmp_path / "ours", tmp_path / "good.npz")
     assert code == 0
     assert "logits" in out
+    assert all(stage["good"] for stage in json.loads(run("verify", tmp_path / "ours", tmp_path / "good.npz", "--json")[1]))
     stages["stage/block_03"] = stages["stage/block_03"] * (1 + 1e-4)
     np.savez(tmp_path / "bad.npz", input=x, **stages)
     code, _, err = run("verify", tmp_path / "ours", tmp_path / "bad.npz")

@@ -4,10 +4,17 @@ Everything is imported on first use, so that `vitjax --help` does not wait for J
 """
 
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
+    from .config import Error, Preprocess, Source, Spec, ViTConfig
+    from .hub import create, load
+    from .model import Model
+    from .variants import list_models, list_pretrained
 
 __version__ = "0.1.0"
 
-_ROOMS = {
+_ROOMS = {  # where each name lives
     "load": "hub",
     "create": "hub",
     "Model": "model",
@@ -19,7 +26,19 @@ _ROOMS = {
     "Spec": "config",
     "Error": "config",
 }
-__all__ = [*_ROOMS, "__version__"]
+__all__ = [
+    "Error",
+    "Model",
+    "Preprocess",
+    "Source",
+    "Spec",
+    "ViTConfig",
+    "__version__",
+    "create",
+    "list_models",
+    "list_pretrained",
+    "load",
+]
 
 
 def __getattr__(name: str):

@@ -150,8 +150,12 @@ def _verify(args: argparse.Namespace) -> None:
     except (OSError, ValueError, EOFError) as error:
         raise Error(f"{args.reference} is not an .npz of arrays: {error}") from error
     stages = verify(_load(args.src), reference)
-    rows = [(s.name, f"{s.difference:.1e}", f"{s.scale:.3g}", f"{s.tolerance:g}", "ok" if s.good else "OFF") for s in stages]
-    _table([("stage", "max|Δ|", "scale", "allowed / scale", ""), *rows])
+    if args.json:
+        print(json.dumps([stage._asdict() | {"good": stage.good} for stage in stages], indent=1))
+    else:
+        head = ("stage", "max|Δ|", "scale", "allowed / scale", "")
+        rows = [(s.name, f"{s.difference:.1e}", f"{s.scale:.3g}", f"{s.tolerance:g}", "ok" if s.good else "OFF") for s in stages]
+        _table([head, *rows])
     if off := [stage.name for stage in stages if not stage.good]:
         raise Error(f"{len(off)} of {len(stages)} stages are off; the first is {off[0]}")
 
@@ -275,6 +279,7 @@ def _parser() -> argparse.ArgumentParser:
     add = command("verify", _verify, "Compare with a reference library's numbers, stage by stage.")
     add("src", metavar="DIR", help="a checkpoint folder, or a name")
     add("reference", metavar="REFERENCE.npz", help="`input` and `stage/NAME` arrays")
+    add("--json", action="store_true")
 
     add = command("classify", _classify, "Name what is in pictures.")
     add("images", nargs="+", metavar="IMAGE")
