@@ -1,0 +1,34 @@
+"""The conditions of every test: eight devices, exact products, no silent promotion, no warning, types and shapes checked."""
+
+import importlib.util
+import os
+import tempfile
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+os.environ["VITJAX_CACHE"] = tempfile.mkdtemp(prefix="vitjax-tests-")  # nobody's own cache is read or written
+
+import jax
+from jaxtyping import install_import_hook
+
+jax.config.update("jax_default_matmul_precision", "highest")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Every signature is checked on every call, except in config and preprocess: users can hand these anything, they check
+# it themselves, and the tests do hand them anything.
+ROOMS = ("attention", "layers", "vit", "model", "checkpoint", "surgery", "verify", "converters", "hub", "train")
+install_import_hook([f"vitjax.{room}" for room in ROOMS], "beartype.beartype")
+
+collect_ignore = [] if importlib.util.find_spec("torch") else ["reference"]
+
+WARNINGS = [
+    "error",
+    # Orbax, stopped half way (a full disk, a damaged folder), leaves coroutines behind; Python reports them when it likes.
+    r"ignore:Exception ignored in. (None|<coroutine object|<_asyncio):pytest.PytestUnraisableExceptionWarning",
+]
+
+
+def pytest_configure(config):
+    for line in WARNINGS:
+        config.addinivalue_line("filterwarnings", line)
