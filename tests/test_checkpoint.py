@@ -80,7 +80,8 @@ def test_relative_paths(params, tmp_path, monkeypatch):
 def test_loads_on_another_kind_of_device(folder, params):
     """What Orbax noted of the device it was saved from is of no consequence."""
     sharding = folder / "params" / "_sharding"
-    assert "cpu:0" in (note := sharding.read_text())
+    note = sharding.read_text()
+    assert "cpu:0" in note
     sharding.write_text(note.replace("cpu:0", "cuda:0"))
     assert equal(vitjax.load(folder).params, params)
 
