@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
-from vitjax.converters import files
 
 from vitjax import Error
+from vitjax.converters import files
 
 
 def raw(header: object, data: bytes = b"") -> bytes:

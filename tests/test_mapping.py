@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
+
+from vitjax import Error, ViTConfig
 from vitjax.converters import convert
 from vitjax.converters.mapping import Report, Rule, Slot, slots, to_ours, to_theirs
 from vitjax.converters.timm import TIMM
-
-from vitjax import Error, ViTConfig
 from vitjax.model import shapes
 from vitjax.variants import VARIANTS, parameters
 

@@ -4,11 +4,11 @@ import json
 from dataclasses import replace
 
 import pytest
-from vitjax.converters import export, timm_settings
-from vitjax.converters.files import Bundle
 
 import vitjax
 from vitjax import Error, Preprocess, variants
+from vitjax.converters import export, timm_settings
+from vitjax.converters.files import Bundle
 
 
 @pytest.fixture(scope="module")
