@@ -86,7 +86,7 @@ def test_command_refuses_a_value_of_the_wrong_type():  # in a process of its own
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("learning_rat=1", "unknown key 'learning_rat'; the closest are: learning_rate"),
+        ("learning_rat=1", "unknown field 'learning_rat'; the closest are: learning_rate"),
         ("learning_rate=-1.0", "must be positive"),
         ("warmup=1800", "warmup shorter than steps"),
         ("shift=1.0", "below 1"),

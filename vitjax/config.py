@@ -8,7 +8,7 @@ import json
 import types
 import typing
 from collections.abc import Iterable
-from dataclasses import KW_ONLY, asdict, dataclass, field, fields
+from dataclasses import KW_ONLY, MISSING, asdict, dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
 FORMAT = 1  # of spec.json; a newer one is refused
@@ -167,7 +167,7 @@ def config_from_json(data: object, where: str) -> ViTConfig:
     kind = data.pop("kind", ViTConfig.kind)
     if kind not in CONFIGS:
         raise Error(f"{where}: {unknown('kind of network', kind, CONFIGS)}")
-    return _decode(CONFIGS[kind], data, where)
+    return decode(CONFIGS[kind], data, where)
 
 
 def spec_to_json(spec: Spec) -> str:
@@ -187,10 +187,10 @@ def spec_from_json(text: str, where: str) -> Spec:
     parts = {"preprocess": Preprocess, "source": Source}
     for key, cls in parts.items():
         if key in data:
-            data[key] = _decode(cls, _object(data[key], f"{where}: {key}"), f"{where}: {key}")
+            data[key] = decode(cls, _object(data[key], f"{where}: {key}"), f"{where}: {key}")
     if "config" in data:
         data["config"] = config_from_json(data["config"], f"{where}: config")
-    return _decode(Spec, data, where)
+    return decode(Spec, data, where)
 
 
 def _object(data: object, where: str) -> dict[str, Any]:
@@ -199,15 +199,17 @@ def _object(data: object, where: str) -> dict[str, Any]:
     return data
 
 
-def _decode(cls: type, data: dict[str, Any], where: str) -> Any:
-    known = {f.name for f in fields(cls)}
+def decode(cls: type, data: dict[str, Any], where: str) -> Any:
+    """A dataclass from a file's object; what is unknown, missing or impossible is an Error that names `where`."""
+    known = {f.name: f for f in fields(cls)}
     for key in data:
         if key not in known:
             raise Error(f"{where}: {unknown('field', key, known)}")
+    required = [name for name, f in known.items() if f.default is MISSING and f.default_factory is MISSING]
+    if missing := [name for name in required if name not in data]:
+        raise Error(f"{where} does not say {', '.join(missing)}")
     try:
         return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})
-    except TypeError as error:  # a required field is missing; Python's message names it
-        raise Error(f"{where}: {error}") from error
     except Error as error:
         raise Error(f"{where}: {error}") from error
 

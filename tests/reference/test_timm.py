@@ -49,7 +49,7 @@ def draw(seed: int) -> tuple[str, dict[str, Any]]:
         "embed_dim": heads * rng.choice([8, 12, 16]),  # a norm over fewer numbers amplifies rounding
         "depth": rng.randint(1, 3),
         "num_heads": heads,
-        "mlp_ratio": rng.choice([1.0, 2.0, 8 / 3, 4.0]),
+        "mlp_ratio": rng.choice([1.0, 2.0, 4.0, 2.5 if "giant" in base else 8 / 3]),  # two halves: an even number
         "num_classes": rng.choice([0, 5]),
         "global_pool": rng.choice(pools),
         "class_token": cls,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable
-from dataclasses import KW_ONLY, MISSING, dataclass, fields
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..config import Error, check_types, unknown
+from ..config import Error, check_types, decode, unknown
 
 RECIPES = Path(__file__).parent  # those that travel in the package
 
@@ -57,7 +57,7 @@ def read(name: str, overrides: Iterable[str] = ()) -> Recipe:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise Error(f"{path} is not a recipe: {error}") from error
-    return _decode(data | dict(map(_override, overrides)), str(path))
+    return decode(Recipe, data | dict(map(_override, overrides)), str(path))
 
 
 def _override(text: str) -> tuple[str, Any]:
@@ -69,16 +69,3 @@ def _override(text: str) -> tuple[str, Any]:
         return key, tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         return key, value
-
-
-def _decode(data: dict[str, Any], where: str) -> Recipe:
-    known = {f.name: f.default for f in fields(Recipe)}
-    for key in data:
-        if key not in known:
-            raise Error(f"{where}: {unknown('key', key, known)}")
-    if missing := [key for key, default in known.items() if default is MISSING and key not in data]:
-        raise Error(f"{where} does not say {', '.join(missing)}")
-    try:
-        return Recipe(**data)
-    except Error as error:
-        raise Error(f"{where}: {error}") from error
