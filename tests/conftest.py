@@ -1,7 +1,9 @@
 """The conditions of every test: eight devices, exact products, no silent promotion, no warning, types and shapes checked."""
 
+import atexit
 import importlib.util
 import os
+import shutil
 import tempfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -11,6 +13,7 @@ os.environ["VITJAX_CACHE"] = tempfile.mkdtemp(prefix="vitjax-tests-")  # nobody'
 import jax
 from jaxtyping import install_import_hook
 
+atexit.register(shutil.rmtree, os.environ["VITJAX_CACHE"], ignore_errors=True)
 jax.config.update("jax_default_matmul_precision", "highest")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")

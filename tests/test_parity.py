@@ -42,13 +42,18 @@ def assert_close(ours: jax.Array, theirs: np.ndarray, tolerance: float = SMALL) 
     assert np.abs(np.asarray(ours) - theirs).max() <= tolerance * np.abs(theirs).max()
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
-def published(request, tmp_path_factory) -> tuple[Path, dict[str, np.ndarray]]:
-    """A tiny network as timm saves it, and what timm makes of a picture with it."""
-    folder, reference = tmp_path_factory.mktemp(request.param), read(request.param)
+def publish(family: str, folder: Path) -> dict[str, np.ndarray]:
+    """Write a tiny network as timm saves it; what timm makes of pictures with it."""
+    reference = read(family)
     (folder / "config.json").write_text(str(reference["config"]))
     save_file(under("state/", reference), folder / "model.safetensors")
-    return folder, reference
+    return reference
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def published(request, tmp_path_factory) -> tuple[Path, dict[str, np.ndarray]]:
+    folder = tmp_path_factory.mktemp(request.param)
+    return folder, publish(request.param, folder)
 
 
 def test_every_stage(published):
@@ -116,27 +121,28 @@ def test_full_size(tmp_path):
 
 
 # Where parameters do not give a mistake away, only numbers do: are the fixtures sharp enough to?
-MISTAKES = {
-    "eps": ("timm_plain", "block_00/attn", {"eps": 1e-5}),
-    "eps of CLIP": ("timm_clip", "embed", {"eps": 1e-6}),
-    "tanh": ("timm_plain", "block_00/mlp", {"act": "gelu_tanh"}),
-    "erf": ("timm_siglip2_map", "block_00/mlp", {"act": "gelu"}),
-    "erf for sigmoid": ("timm_quickgelu", "block_00/mlp", {"act": "gelu"}),
-    "silu": ("timm_dinov2_giant", "block_00/mlp", {"act": "gelu"}),
-    "norm after": ("timm_siglip_gap", "tokens", {"norm": "after"}),
-    "norm before": ("timm_eva_large", "tokens", {"norm": "before"}),
-    "prefix": ("timm_gap_reg4", "pooled", {"pool_prefix": True}),
-    "no prefix": ("timm_map_prefix", "pooled", {"pool_prefix": False}),
-    "mean": ("timm_plain", "pooled", {"pool": "mean"}),
-    "norm_post": ("timm_rpn", "block_00/attn", {"norm_post": False}),
+# fmt: off
+MISTAKES = {  # what is wrong, and the stage that shows it first
+    "eps":              ("timm_plain",        "block_00/attn", {"eps": 1e-5}),
+    "eps of CLIP":      ("timm_clip",         "embed",         {"eps": 1e-6}),
+    "tanh for erf":     ("timm_plain",        "block_00/mlp",  {"act": "gelu_tanh"}),
+    "erf for tanh":     ("timm_siglip2_map",  "block_00/mlp",  {"act": "gelu"}),
+    "erf for sigmoid":  ("timm_quickgelu",    "block_00/mlp",  {"act": "gelu"}),
+    "erf for silu":     ("timm_dinov2_giant", "block_00/mlp",  {"act": "gelu"}),
+    "norm of branches": ("timm_rpn",          "block_00/attn", {"norm_post": False}),
+    "norm after":       ("timm_siglip_gap",   "tokens",        {"norm": "after"}),
+    "norm before":      ("timm_eva_large",    "tokens",        {"norm": "before"}),
+    "prefix in mean":   ("timm_gap_reg4",     "pooled",        {"pool_prefix": True}),
+    "prefix in map":    ("timm_map_reg4",     "pooled",        {"pool_prefix": True}),
+    "no prefix in map": ("timm_map_prefix",   "pooled",        {"pool_prefix": False}),
+    "mean for token":   ("timm_plain",        "pooled",        {"pool": "mean"}),
 }
+# fmt: on
 
 
 @pytest.mark.parametrize(("family", "first", "changes"), MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_is_noticed_where_it_is_made(family, first, changes, tmp_path):
-    reference = read(family)
-    (tmp_path / "config.json").write_text(str(reference["config"]))
-    save_file(under("state/", reference), tmp_path / "model.safetensors")
+    reference = publish(family, tmp_path)
     model = vitjax.load(tmp_path)
     wrong = replace(model, spec=replace(model.spec, config=replace(model.config, **changes)))
     off = [stage for stage in verify(wrong, reference) if not stage.good]

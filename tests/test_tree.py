@@ -80,9 +80,10 @@ def test_one_compilation_for_each_shape(model, x, caplog):
 
 
 def test_nnx_bridge(model, x):
-    bridged = nnx.bridge.ToNNX(model.module, rngs=nnx.Rngs(0)).lazy_init(x)
+    bridged = nnx.jit(lambda: nnx.bridge.ToNNX(model.module, rngs=nnx.Rngs(0)).lazy_init(x))()
     nnx.update(bridged, model.params)
-    assert equal(bridged(x), model.module.apply({"params": model.params}, x))
+    theirs = jax.jit(model.module.apply)({"params": model.params}, x)
+    assert equal(nnx.jit(lambda module, x: module(x))(bridged, x), theirs)
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -104,11 +105,11 @@ def test_drop_path_of_a_branch():
     """A picture goes round the branch, or has 1 / (1 - rate) of it: so the mean is the branch."""
     rate, block = 0.4, Block(replace(TINY, drop_path=0.4))
     x = jnp.broadcast_to(jax.random.normal(jax.random.key(0), (1, 7, 12)), (500, 7, 12))
-    params = block.init(jax.random.key(1), x[:1], jnp.zeros(()), False)["params"]
+    params = jax.jit(block.init, static_argnums=3)(jax.random.key(1), x, jnp.float32(0), False)["params"]
     params["mlp"]["down"] = jax.tree.map(jnp.zeros_like, params["mlp"]["down"])  # one branch is enough
+    apply = jax.jit(block.apply, static_argnums=3)
     (whole, _), (y, _) = (
-        block.apply({"params": params}, x, jnp.float32(rate), train, rngs={"drop_path": jax.random.key(2)})
-        for train in (False, True)
+        apply({"params": params}, x, jnp.float32(rate), train, rngs={"drop_path": jax.random.key(2)}) for train in (False, True)
     )
     dropped = np.asarray((y == x).all((1, 2)))
     assert_share(dropped, rate)

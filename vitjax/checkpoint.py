@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import math
+import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 import jax
@@ -41,16 +42,43 @@ def save(path: epath.PathLike, spec: Spec, params: Mapping[str, Any], overwrite:
     Leaves are JAX arrays, or anything with shape and dtype that numpy.asarray reads; those are read and written one at a time.
     """
     check_free(path, overwrite)
-    handlers = [(jax.Array, ocp.type_handlers.ArrayHandler()), (_Later, _OneAtATime())]
-    registry = ocp.type_handlers.create_type_handler_registry(*handlers)
-    # Weights hardly compress (7 %), and compressing takes twice the time.
-    orbax = ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_compression=False, type_handler_registry=registry))
     tree = jax.tree.map(lambda leaf: leaf if isinstance(leaf, jax.Array) else _Later(leaf), dict(params))
-    with whole(path) as draft, orbax:
-        orbax.save(_params(draft), args=ocp.args.PyTreeSave(tree))
+    stop = threading.Event()
+    leaves = _OneAtATime(stop)
+    registry = ocp.type_handlers.create_type_handler_registry((jax.Array, leaves), (_Later, leaves))
+    # Weights hardly compress (7 %), and compressing takes twice the time.
+    handler = ocp.PyTreeCheckpointHandler(use_compression=False, type_handler_registry=registry)
+    with whole(path) as draft, ocp.Checkpointer(handler) as orbax:
+        _undisturbed(lambda: orbax.save(_params(draft), args=ocp.args.PyTreeSave(tree)), stop)
         # Orbax notes there where it wrote, which is no business of whoever gets the folder
         (draft / PARAMS / "commit_success.txt").write_text("The parameters are complete.\n")
         (draft / SPEC).write_text(spec_to_json(spec), encoding="utf-8")
+
+
+def _undisturbed(work: Callable[[], None], stop: threading.Event) -> None:
+    """Run `work` in a thread, where no Ctrl-C reaches into Orbax. On one here: `stop`, and return when nothing runs any more."""
+    begun, done, failed = threading.Event(), threading.Event(), []
+
+    def run() -> None:
+        begun.set()  # before looking at `stop`: so either it is seen here, or we are seen to have begun there
+        try:
+            if not stop.is_set():
+                work()
+        except BaseException as error:
+            failed.append(error)
+        finally:
+            done.set()
+
+    try:
+        threading.Thread(target=run, daemon=True).start()
+        done.wait()
+    except BaseException:
+        stop.set()
+        if begun.is_set():
+            done.wait()
+        raise
+    if failed:
+        raise failed[0]
 
 
 class _Later:
@@ -62,11 +90,21 @@ class _Later:
 
 
 class _OneAtATime(ocp.type_handlers.ArrayHandler):
-    """Stores a _Later as the jax.Array it becomes (Orbax checks the shape of those on restoring, and not of numpy's)."""
+    """Writes a leaf before it turns to the next: no more than one in memory, and none in flight when one has failed.
+
+    A _Later becomes a jax.Array (Orbax checks the shape of those on restoring, and not of numpy's).
+    """
+
+    def __init__(self, stop: threading.Event) -> None:
+        super().__init__()
+        self.stop = stop
 
     async def serialize(self, values: Any, infos: Any, args: Any = ()) -> Any:
         for value, info, arg in zip(values, infos, args, strict=True):
-            for written in await super().serialize([jax.device_put(np.asarray(value.leaf))], [info], [arg]):
+            if self.stop.is_set():
+                raise InterruptedError("stopped")
+            array = jax.device_put(np.asarray(value.leaf)) if isinstance(value, _Later) else value
+            for written in await super().serialize([array], [info], [arg]):
                 written.result()
         return []
 

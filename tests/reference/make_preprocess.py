@@ -31,7 +31,8 @@ def transformed(image: Image.Image, how: Preprocess, normalize: bool) -> np.ndar
 def make() -> dict[str, np.ndarray]:
     arrays = {}
     for case, (name, how) in CASES.items():
-        image = Image.open(photograph(name)).convert("RGB")  # as timm/data/dataset.py opens it
+        with Image.open(photograph(name)) as file:
+            image = file.convert("RGB")  # as timm/data/dataset.py opens it
         arrays[f"{case}/pixels"] = transformed(image, how, normalize=False)
         arrays[f"{case}/floats"] = transformed(image, how, normalize=True)
     return arrays

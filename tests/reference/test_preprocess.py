@@ -41,7 +41,8 @@ def check(image: Image.Image, how: Preprocess) -> None:
 @pytest.mark.parametrize("name", PHOTOGRAPHS)
 def test_photographs(name):
     rng = random.Random(name)
-    image = Image.open(photograph(name)).convert("RGB")
+    with Image.open(photograph(name)) as file:
+        image = file.convert("RGB")
     assert open_image(photograph(name)) == image
     for _ in range(12):
         check(image, any_how(rng))
