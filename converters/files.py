@@ -197,13 +197,17 @@ def write_json(path: Path, data: dict[str, Any]) -> None:
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[IO[bytes]]:
     """A file that appears under its name when all is written, and leaves no trace when not."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    draft, fresh = path.with_name(f".{path.name}.{os.getpid()}.draft"), not path.parent.exists()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with draft.open("wb") as file:
             yield file
         draft.replace(path)
+        fresh = False
     except OSError as error:
         raise Error(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         draft.unlink(missing_ok=True)
+        if fresh:
+            with contextlib.suppress(OSError):  # it may never have come to be
+                path.parent.rmdir()

@@ -248,6 +248,26 @@ def test_an_interrupt_in_the_middle_leaves_nothing(stop, place, tmp_path):
     assert os.listdir(tmp_path) == ["timm"]
 
 
+FULL = """
+import resource, signal, sys
+from vitjax.cli import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("words", [["convert", "timm", "new/out"], ["export", "vit_pico_patch4_32", "new/out"]])
+def test_a_full_disk_is_one_clear_line(words, place, tmp_path):
+    """A limit of file sizes stands in for the disk: the write itself fails, in tensorstore and in Python."""
+    shutil.copytree(place / "timm", tmp_path / "timm")
+    found = subprocess.run([sys.executable, "-c", FULL, *words], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert found.returncode == 1
+    assert found.stderr.startswith("vitjax: cannot write new/out")
+    assert found.stderr.count("\n") == 1
+    assert not list((tmp_path / "new").rglob("*"))
+
+
 def test_help_and_list_do_not_import_jax():
     for words in (["--help"], ["list"], ["list", "--pretrained", "--json"]):
         code = f"import sys, vitjax.cli\ntry: vitjax.cli.main({words})\nexcept SystemExit: pass\nassert 'jax' not in sys.modules"

@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command. 0: done; 1: the work failed, with a one-line reason on stderr; 2: wrong usage."""
     args = _parser().parse_args(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # half-written files are removed then, too
-    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax warns of what is an Error here anyway
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs, with tracebacks, what is an Error here anyway
     try:
         args.run(args)
     except BrokenPipeError:  # `vitjax list | head`: not a failure
