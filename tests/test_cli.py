@@ -97,6 +97,9 @@ def test_verify(run, tmp_path):
     np.savez(tmp_path / "bad.npz", input=x, **stages)
     code, _, err = run("verify", tmp_path / "ours", tmp_path / "bad.npz")
     assert (code, err) == (1, f"vitjax: 1 of {len(stages)} stages are off; the first is block_03\n")
+    np.savez(tmp_path / "more.npz", input=x, **{"stage/rope": x, "stage/logits": stages["stage/logits"]})
+    code, _, err = run("verify", tmp_path / "ours", tmp_path / "more.npz")
+    assert (code, err) == (0, "not compared, because there is no such stage here: rope\n")
     np.savez(tmp_path / "none.npz", input=x)
     assert run("verify", tmp_path / "ours", tmp_path / "none.npz")[0] == 1
     np.savez(tmp_path / "object.npz", input=np.array([{}], object))

@@ -156,6 +156,8 @@ def _verify(args: argparse.Namespace) -> None:
         head = ("stage", "max|Δ|", "scale", "allowed / scale", "")
         rows = [(s.name, f"{s.difference:.1e}", f"{s.scale:.3g}", f"{s.tolerance:g}", "ok" if s.good else "OFF") for s in stages]
         _table([head, *rows])
+    if left := sorted({name.removeprefix("stage/") for name in reference} - {"input", *(stage.name for stage in stages)}):
+        print(f"not compared, because there is no such stage here: {', '.join(left)}", file=sys.stderr)
     if off := [stage.name for stage in stages if not stage.good]:
         raise Error(f"{len(off)} of {len(stages)} stages are off; the first is {off[0]}")
 
