@@ -224,7 +224,7 @@ def test_debug_shows_the_traceback(place, monkeypatch):
 
 
 INTERRUPTED = """
-import os, sys
+import os, signal, sys
 from vitjax.cli import main
 from vitjax.converters import files
 
@@ -236,6 +236,7 @@ def read_and_send(self, *args, **kwargs):
     return read(self, *args, **kwargs)
 
 files.Stored.__array__ = read_and_send
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job is born deaf to it
 sys.exit(main(["convert", "timm", "out"]))
 """
 
