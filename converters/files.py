@@ -9,7 +9,7 @@ import math
 import os
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol, runtime_checkable
 
@@ -35,7 +35,6 @@ class Tensor(Protocol):
 
 Flat = Mapping[str, Tensor]  # path -> array
 
-HEADER_LIMIT = 100 * 2**20  # bytes of a safetensors header, as in the format's own reader
 TENSOR_LIMIT, RANK_LIMIT, NAME_LIMIT = 100_000, 8, 1000
 JSON_LIMIT = 64 * 2**20
 
@@ -70,7 +69,6 @@ class Bundle:
     path: Path
     tensors: Flat
     config: dict[str, Any] | None = None
-    metadata: dict[str, str] = field(default_factory=dict)
 
     @property
     def sha256(self) -> str:
@@ -91,8 +89,7 @@ def read(src: str | os.PathLike) -> Bundle:
         start = file.read(512)
     if problem := _not_weights(start):
         raise Error(f"{path} {problem}")
-    tensors, metadata = _read_safetensors(path)
-    return Bundle(path, tensors, None, metadata)
+    return Bundle(path, _read_safetensors(path))
 
 
 def _read_folder(path: Path) -> Bundle:
@@ -104,7 +101,7 @@ def _read_folder(path: Path) -> Bundle:
         raise Error(f"{path} holds several weight files: {', '.join(f.name for f in found)}. Give one of them")
     weights = read(preferred[0])
     config = path / "config.json"
-    return Bundle(weights.path, weights.tensors, read_json(config) if config.exists() else None, weights.metadata)
+    return Bundle(weights.path, weights.tensors, read_json(config) if config.exists() else None)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -145,7 +142,7 @@ def _not_weights(start: bytes) -> str:
     return ""
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Stored], dict[str, str]]:
+def _read_safetensors(path: Path) -> dict[str, Stored]:
     """Header to lazy tensors. The format's own reader checks the layout first; names, ranks and duplicates are checked here."""
     try:
         with safe_open(path, "numpy"):
@@ -155,7 +152,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Stored], dict[str, str]]:
             header = json.loads(file.read(length), object_pairs_hook=_unique)
     except (SafetensorError, ValueError, RecursionError) as error:
         raise Error(f"{path} is not a whole safetensors file: {error}. Download it again") from error
-    metadata = header.pop("__metadata__", None) or {}
+    header.pop("__metadata__", None)
     if len(header) > TENSOR_LIMIT:
         raise Error(f"{path} holds {len(header)} tensors, more than {TENSOR_LIMIT}")
     tensors = {}
@@ -167,7 +164,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Stored], dict[str, str]]:
         if entry["dtype"] not in DTYPES:
             raise Error(f"{path}: {name} is of type {entry['dtype']}, which has no meaning here without its scales")
         tensors[name] = Stored(path, 8 + length + entry["data_offsets"][0], DTYPES[entry["dtype"]], tuple(entry["shape"]))
-    return tensors, metadata
+    return tensors
 
 
 def write_safetensors(
