@@ -22,6 +22,7 @@ from vitjax.model import shapes
 from . import files
 from .files import Bundle
 from .mapping import Dialect, Slot, compare, slots, to_ours, to_theirs
+from .stored import Flat, Tensor
 from .timm import TIMM
 
 DIALECTS = {dialect.name: dialect for dialect in (TIMM,)}
@@ -154,7 +155,7 @@ def _with_classes(spec: Spec, classes: int) -> Spec:
     return replace(spec, config=replace(spec.config, classes=classes), labels=())
 
 
-def _without(tensors: files.Flat, patterns: Sequence[str]) -> dict[str, files.Tensor]:
+def _without(tensors: Flat, patterns: Sequence[str]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in tensors.items() if not any(re.fullmatch(p, name) for p in patterns)}
 
 

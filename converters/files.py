@@ -9,9 +9,9 @@ import math
 import os
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Protocol, runtime_checkable
+from typing import IO, Any
 
 import ml_dtypes
 import numpy as np
@@ -19,23 +19,8 @@ from safetensors import SafetensorError, safe_open
 
 from vitjax.config import Error
 
-Shape = tuple[int, ...]
+from .stored import NAME_LIMIT, RANK_LIMIT, TENSOR_LIMIT, Flat, Shape, Stored
 
-
-@runtime_checkable
-class Tensor(Protocol):
-    """An array that may still be on disk: `numpy.asarray` reads it."""
-
-    @property
-    def shape(self) -> Shape: ...
-    @property
-    def dtype(self) -> np.dtype: ...
-    def __array__(self, dtype=None, copy=None) -> np.ndarray: ...
-
-
-Flat = Mapping[str, Tensor]  # path -> array
-
-TENSOR_LIMIT, RANK_LIMIT, NAME_LIMIT = 100_000, 8, 1000
 JSON_LIMIT = 64 * 2**20
 
 DTYPES = {
@@ -46,29 +31,15 @@ DTYPES = {
 
 
 @dataclass(frozen=True)
-class Stored:
-    """A tensor that is still bytes in a file."""
-
-    path: Path
-    offset: int
-    dtype: np.dtype
-    shape: Shape
-
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        count = math.prod(self.shape)
-        data = np.fromfile(self.path, self.dtype, count, offset=self.offset)
-        if data.size != count:
-            raise Error(f"{self.path} became shorter while it was read")
-        return data.reshape(self.shape) if dtype is None else data.reshape(self.shape).astype(dtype)
-
-
-@dataclass(frozen=True)
 class Bundle:
-    """What one download holds: tensors, the publisher's config.json if there was one, and the file they came from."""
+    """What one download holds: tensors, what its publisher says of them, and the files they came from."""
 
-    path: Path
+    path: Path  # the file, or the index of its shards
     tensors: Flat
-    config: dict[str, Any] | None = None
+    config: dict[str, Any] | None = None  # config.json beside it
+    preprocessor: dict[str, Any] | None = None  # preprocessor_config.json beside it
+    meta: Mapping[str, Any] = field(default_factory=dict)  # what the file itself says beside its tensors, as plain values
+    key: str = ""  # where in the file the tensors were: "model_ema"
 
     @property
     def sha256(self) -> str:

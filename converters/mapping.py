@@ -23,7 +23,8 @@ from einops import rearrange
 
 from vitjax.config import Spec, ViTConfig
 
-from .files import Bundle, Flat, Shape
+from .files import Bundle
+from .stored import Flat, Shape
 
 
 class Rule(NamedTuple):
