@@ -47,7 +47,7 @@ class Bundle:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read(src: str | os.PathLike) -> Bundle:
+def read(src: str | os.PathLike, key: str | None = None) -> Bundle:
     """The weights at a path: a .safetensors file, or a folder that holds one beside its config.json."""
     path = Path(src)
     if not path.exists():
@@ -139,11 +139,14 @@ def _read_safetensors(path: Path) -> dict[str, Stored]:
 
 
 def write_safetensors(
-    path: Path, shapes: Mapping[str, tuple[Shape, np.dtype]], tensors: Iterable[tuple[str, np.ndarray]]
+    path: Path,
+    shapes: Mapping[str, tuple[Shape, np.dtype]],
+    tensors: Iterable[tuple[str, np.ndarray]],
+    metadata: Mapping[str, str] = {"format": "pt"},
 ) -> None:
     """Write tensors one at a time, in the order of `shapes` (name -> shape, dtype), so that no second copy of all is held."""
     names = {dtype: name for name, dtype in DTYPES.items()}
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
     end = 0
     for name, (shape, dtype) in shapes.items():
         start, end = end, end + math.prod(shape) * dtype.itemsize

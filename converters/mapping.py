@@ -16,14 +16,11 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from einops import rearrange
 
-from vitjax.config import Spec, ViTConfig
-
-from .files import Bundle
 from .stored import Flat, Shape
 
 
@@ -203,16 +200,3 @@ def to_theirs(wanted: Sequence[Slot], ours: Mapping[str, np.ndarray]) -> Iterato
         parts = [np.asarray(found.get(leaf, zeros)) for leaf in slot.leaves]
         left, right = slot.pattern.split(" -> ")
         yield slot.theirs, rearrange(np.stack(parts) if len(parts) > 1 else parts[0], f"{right} -> {left}")
-
-
-@dataclass(frozen=True)
-class Dialect:
-    """Another library's spelling, as a value."""
-
-    name: str
-    reference: str  # the library, and the version its behaviour was read from
-    rules: Callable[[ViTConfig], list[Rule]]
-    signature: tuple[str, ...]  # tensors that only this spelling has
-    read_settings: Callable[[Bundle], Spec | None]  # what the config.json beside the weights says; None without one
-    write_settings: Callable[[Spec], dict[str, Any]]  # the config.json that their loader wants beside an exported file
-    ignore: tuple[str, ...] = ()  # regular expressions of tensors that are no parameters

@@ -5,13 +5,21 @@ deit.py's models (the not distilled ones) are spelt the same.
 
 from __future__ import annotations
 
-from vitjax.config import ViTConfig
+from vitjax.config import Error, ViTConfig
 
 from . import timm_settings
-from .mapping import Dialect, Rule, conv, dense, norm
+from .dialect import Dialect
+from .mapping import Rule, conv, dense, norm
+
+# What of a network timm's VisionTransformer has not; these are the values that it runs.
+WITHOUT = {"registers_first": False, "representation": 0, "distilled": False, "pool_act": None, "pool_eps": None}
 
 
 def rules(cfg: ViTConfig) -> list[Rule]:
+    """timm's tensors of a network."""
+    if cfg.positions == "cls" or cfg.pool == "token_mean" or any(getattr(cfg, key) != value for key, value in WITHOUT.items()):
+        said = {key: getattr(cfg, key) for key in (*WITHOUT, "positions", "pool")}
+        raise Error(f"timm's VisionTransformer cannot be such a network: {said}; export it in its own dialect")
     out = conv("patch", "patch_embed.proj", cfg.patch_bias)
     if cfg.cls:
         out += [Rule("cls", "cls_token", "1 1 c -> c")]
@@ -85,7 +93,7 @@ TIMM = Dialect(
     name="timm",
     reference="timm 1.0.31",
     rules=rules,
-    signature=("patch_embed.proj.weight", "blocks.0.attn.qkv.weight"),
+    recognise=lambda tensors: "blocks.0.attn.qkv.weight" in tensors or "patch_embed.proj.weight" in tensors,
     read_settings=timm_settings.read,
-    write_settings=timm_settings.write,
+    write_settings=lambda spec: {"config.json": timm_settings.write(spec)},
 )

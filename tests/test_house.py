@@ -25,8 +25,10 @@ STOREYS = [
     "vitjax.verify vitjax.converters.stored",
     "vitjax.converters.files",
     "vitjax.converters.mapping",
+    "vitjax.converters.dialect",
     "vitjax.converters.timm_settings",
     "vitjax.converters.timm",
+    "vitjax.converters.identify",
     "vitjax.converters",
     "vitjax.hub",
     "vitjax.train.recipe",
@@ -44,7 +46,7 @@ ONLY = {
     "flax": NETWORKS,
     # nested dicts to paths and back: no networks
     "flax.traverse_util": [*NETWORKS, "vitjax/checkpoint.py", "vitjax/train/loop.py", "converters/__init__.py"],
-    **{name: REFERENCE for name in ("torch", "torchvision", "timm")},
+    **{name: REFERENCE for name in ("torch", "torchvision", "timm", "transformers", "birder", "open_clip")},
     **{name: [] for name in ("pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib")},
 }
 LINES, TABLES = 320, ["vitjax/variants.py", "vitjax/weights.py"]

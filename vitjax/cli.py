@@ -118,6 +118,7 @@ def _convert(args: argparse.Namespace) -> None:
             config=config,
             dialect=args.dialect,
             classes=args.classes,
+            reference=args.reference,
             drop=args.drop,
             dtype=args.dtype,
             allow_nonfinite=args.allow_nonfinite,
@@ -184,7 +185,7 @@ def _embed(args: argparse.Namespace) -> None:
     from . import converters
 
     model, done = _load(args.model), 0
-    shape = (len(args.images), model.config.width)
+    shape = (len(args.images), model.config.features)
     with converters.files.whole(Path(args.out)) as file, _progress("embedding") as bar:
         np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
         for batch in _batches(args.images):
@@ -268,7 +269,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--dialect", metavar="NAME", help="the spelling, where it is not recognised")
     add("--dtype", choices=("keep", "float32", "bfloat16"), default="float32")
     add("--classes", type=int, metavar="N", help="how many classes the file's head has")
-    add("--drop", choices=("head",), action="append", default=[], help="leave the head in the file")
+    add(
+        "--reference",
+        metavar="NAME",
+        help="whose numbers, where two run the same weights differently: timm, or the dialect's own",
+    )
+    add("--drop", choices=("head", "pre_logits"), action="append", default=[], help="a part to leave in the file")
     add("--allow-nonfinite", action="store_true", help="accept NaN and infinite weights")
     add("--overwrite", action="store_true")
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 
 FORMAT = 1  # of spec.json; a newer one is refused
 Size = int | tuple[int, int]  # one side of a square, or (height, width)
+Act = Literal["gelu", "gelu_tanh", "quick_gelu", "silu"]
 
 
 class Error(Exception):
@@ -47,12 +48,14 @@ class ViTConfig:
     _: KW_ONLY
     # tokens
     cls: bool = True  # a class token leads the sequence
-    registers: int = 0  # register tokens follow it (Darcet et al. 2023, arXiv:2309.16588)
-    positions: Literal["all", "patches", "none"] = "all"  # which tokens have a learned position: prefix and patches, or patches
+    registers: int = 0  # register tokens follow it (Darcet et al. 2023, arXiv:2309.16588); DeiT's distillation token is one
+    registers_first: bool = False  # they lead the sequence instead (birder)
+    positions: Literal["all", "cls", "patches", "none"] = "all"  # which tokens have a learned one; "cls": class token and patches
+    interpolation: Literal["cubic", "cubic-pytorch", "bilinear"] = "cubic"  # of positions for another image size: surgery.py
     patch_bias: bool = True
     norm_pre: bool = False  # a norm before the first block (CLIP)
     # blocks
-    act: Literal["gelu", "gelu_tanh", "quick_gelu", "silu"] = "gelu"
+    act: Act = "gelu"
     eps: float = 1e-6  # of every LayerNorm
     qkv_bias: bool | Literal["qv"] = True  # "qv": query and value only (EVA)
     bias: bool = True  # of the attention's output and the MLP
@@ -65,10 +68,16 @@ class ViTConfig:
     layer_scale: float | None = None  # initial value of a learned scale of each branch (CaiT, arXiv:2103.17239)
     drop_path: float = 0.0  # rate of the last block when training; the first has 0, linear between
     # output
-    pool: Literal["token", "mean", "map"] = "token"  # class token, mean of tokens, or attention by a learned probe
+    pool: Literal["token", "mean", "map", "token_mean"] = (
+        "token"  # class token, mean, attention by a learned probe; or two beside
+    )
     pool_prefix: bool = False  # mean and map see class and register tokens too, not only patches
+    pool_act: Act | None = None  # of attention pooling's MLP; None: act
+    pool_eps: float | None = None  # of attention pooling's norm; None: eps
     norm: Literal["before", "after", "none"] = "before"  # the final norm, relative to pooling
+    representation: int = 0  # width of a tanh layer between pooling and head (Google's pre_logits, HF's pooler); 0: none
     head_bias: bool = True
+    distilled: bool = False  # a second head, on the first register; logits are the mean of both (DeiT, arXiv:2012.12877)
 
     kind: ClassVar[str] = "vit"
 
@@ -79,14 +88,22 @@ class ViTConfig:
         for name in ("patch", "width", "depth", "heads", "mlp"):
             if getattr(self, name) < 1:
                 raise Error(f"{name} must be at least 1, not {getattr(self, name)}")
-        if min(self.classes, self.registers) < 0 or self.eps <= 0 or not 0 <= self.drop_path < 1:
-            raise Error("classes and registers must not be negative, eps must be positive, drop_path in [0, 1)")
+        if min(self.classes, self.registers, self.representation) < 0:
+            raise Error("classes, registers and representation must not be negative")
+        if min(self.eps, self.pool_eps or self.eps) <= 0 or not 0 <= self.drop_path < 1:
+            raise Error("eps and pool_eps must be positive, drop_path in [0, 1)")
         if min(self.grid) < 1:
             raise Error(f"image {self.image} is smaller than one patch of {self.patch}; give a larger image or a smaller patch")
         if self.width % self.heads:
             raise Error(f"width {self.width} does not divide into {self.heads} heads")
-        if self.pool == "token" and not self.cls:
-            raise Error("pool='token' needs the class token: set cls=True, or pool to 'mean' or 'map'")
+        if (self.pool.startswith("token") or self.positions == "cls") and not self.cls:
+            raise Error("pool='token' and positions='cls' need the class token: set cls=True, or others")
+        if self.distilled and not (self.registers and self.pool == "token" and not self.representation):
+            raise Error("distilled=True needs registers=1 and pool='token', without a representation: its heads see two tokens")
+        if not self.registers:  # one spelling of the same
+            object.__setattr__(self, "positions", "all" if self.positions == "cls" else self.positions)
+        if not (self.registers and self.cls):
+            object.__setattr__(self, "registers_first", False)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -100,8 +117,23 @@ class ViTConfig:
         return self.cls + self.registers
 
     @property
+    def cls_at(self) -> int:
+        """Where in the sequence the class token is."""
+        return self.registers if self.registers_first else 0
+
+    @property
+    def registers_at(self) -> int:
+        """Where in the sequence the registers begin."""
+        return 0 if self.registers_first else int(self.cls)
+
+    @property
     def head_width(self) -> int:
         return self.width // self.heads
+
+    @property
+    def features(self) -> int:
+        """How many numbers `embed` gives for a picture, and the head takes."""
+        return self.representation or self.width * (2 if self.pool == "token_mean" else 1)
 
 
 @dataclass(frozen=True)

@@ -63,9 +63,10 @@ def _embed(module: ViT, images: Array) -> Array:
 
 
 def _outputs(module: ViT, images: Array) -> dict[str, Array]:
-    tokens = module.forward_features(images)
-    pooled = module.forward_head(tokens, pre_logits=True)
-    return {"tokens": tokens, "pooled": pooled} | ({"logits": module.forward_head(tokens)} if module.cfg.classes else {})
+    tokens, cfg = module.forward_features(images), module.cfg
+    out = {"tokens": tokens, "pooled": module.pooled(tokens)}
+    out |= {"pre_logits": module.forward_head(tokens, pre_logits=True)} if cfg.representation else {}
+    return out | ({"logits": module.forward_head(tokens)} if cfg.classes else {})
 
 
 @partial(jax.jit, static_argnums=0)
@@ -128,7 +129,7 @@ class Model:
         return _apply(self.module, "forward_features", self.params, self._images(x))
 
     def forward_head(self, tokens: Array | np.ndarray, pre_logits: bool = False) -> Float[Array, "B K"]:
-        """Logits from tokens, or with `pre_logits` the pooled features (B, width)."""
+        """Logits from tokens, or with `pre_logits` what enters the head: the pooled features (B, width)."""
         return _apply(self.module, "forward_head", self.params, jnp.asarray(tokens), (pre_logits,))
 
     def embed(self, x: Images) -> Float[Array, "B C"]:
@@ -154,7 +155,9 @@ class Model:
             stages[f"block_{i:02}/attn"] = blocks["attn"]["__call__"][0][i]
             stages[f"block_{i:02}/mlp"] = blocks["mlp"]["__call__"][0][i]
             stages[f"block_{i:02}"] = blocks["__call__"][0][0][i]
-        return stages | {name: out[name] for name in ("tokens", "pooled", "logits") if name in out}  # jit sorts a dict's keys
+        return stages | {
+            name: out[name] for name in ("tokens", "pooled", "pre_logits", "logits") if name in out
+        }  # jit sorts a dict's keys
 
     def classify(self, images: Any, top: int = 5) -> list[tuple[str, float]] | list[list[tuple[str, float]]]:
         """The `top` (label, probability) of a picture, best first; for a list of pictures, a list of these."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .config import Size, Spec
 from .layers import INIT
+from .vit import position_count
 
 Params = Mapping[str, Any]
 
@@ -20,26 +23,40 @@ def resize(spec: Spec, params: Params, image: Size) -> tuple[Spec, Params]:
     config = replace(spec.config, image=image)
     preprocess = replace(spec.preprocess, size=image)
     if config.grid != spec.config.grid and config.positions != "none":
-        prefix = config.prefix if config.positions == "all" else 0
-        params = dict(params) | {"positions": resample(params["positions"], spec.config.grid, config.grid, prefix)}
+        prefix = position_count(config) - math.prod(config.grid)
+        positions = resample(params["positions"], spec.config.grid, config.grid, prefix, config.interpolation)
+        params = dict(params) | {"positions": positions}
     return replace(spec, config=config, preprocess=preprocess), params
 
 
-def resample(positions: jax.Array, old: tuple[int, int], new: tuple[int, int], prefix: int) -> jax.Array:
-    """Positions of a grid (rows, columns) for another grid; those of `prefix` tokens stay.
+def resample(positions: jax.Array, old: tuple[int, int], new: tuple[int, int], prefix: int, how: str = "cubic") -> jax.Array:
+    """Positions of a grid (rows, columns) for another grid, as their publisher would; those of `prefix` tokens stay.
 
-    Bicubic with antialiasing, as timm's resample_abs_pos_embed. HF (no antialiasing) and Google (linear) resize otherwise.
+    cubic: with antialiasing (timm's resample_abs_pos_embed, HF's Dinov2WithRegisters). cubic-pytorch: without (HF, birder).
+    bilinear: from corner to corner (scipy.ndimage.zoom of order 1, in Google's vit_jax/checkpoint.py and big_vision).
     """
     grid = jnp.asarray(positions[prefix:], jnp.float32).reshape(*old, -1)
-    grid = jax.image.resize(grid, (*new, grid.shape[-1]), "cubic", precision=jax.lax.Precision.HIGHEST)
+    if how == "bilinear":
+        rows, columns = (_corner_to_corner(*sizes) for sizes in zip(old, new, strict=True))
+        grid = jnp.einsum("rh,cw,hwd->rcd", rows, columns, grid, precision="highest")
+    else:
+        shape, precision = (*new, grid.shape[-1]), jax.lax.Precision.HIGHEST
+        grid = jax.image.resize(grid, shape, how, antialias=how == "cubic", precision=precision)
     return jnp.concatenate([positions[:prefix], grid.reshape(-1, grid.shape[-1]).astype(positions.dtype)])
+
+
+def _corner_to_corner(old: int, new: int) -> np.ndarray:
+    """(new, old) weights of linear interpolation, the first and the last point kept."""
+    at = np.linspace(0, old - 1, new)
+    return np.maximum(0, 1 - np.abs(at[:, None] - np.arange(old))).astype(np.float32)
 
 
 def new_head(spec: Spec, params: Params, classes: int, labels: tuple[str, ...] = (), seed: int = 0) -> tuple[Spec, Params]:
     """The same network with an untrained head for `classes`; with 0, without a head."""
-    params = {name: leaf for name, leaf in params.items() if name != "head"}
+    heads = ("head", "head_distilled") if spec.config.distilled else ("head",)
+    params = {name: leaf for name, leaf in params.items() if name not in heads}
     config = replace(spec.config, classes=classes)
-    if classes:
-        kernel = INIT(jax.random.key(seed), (config.width, classes), jnp.float32)
-        params["head"] = {"kernel": kernel} | ({"bias": jnp.zeros(classes)} if config.head_bias else {})
+    for name, key in zip(heads if classes else (), jax.random.split(jax.random.key(seed), len(heads)), strict=False):
+        kernel = INIT(key, (config.features, classes), jnp.float32)
+        params[name] = {"kernel": kernel} | ({"bias": jnp.zeros(classes)} if config.head_bias else {})
     return replace(spec, config=config, labels=labels), params

@@ -279,7 +279,7 @@ def spec(name: str) -> Spec:
 def parameters(config: ViTConfig) -> int:
     """How many numbers a network has, by arithmetic: `vitjax list` builds none."""
     c, m, patches = config.width, config.mlp, config.grid[0] * config.grid[1]
-    positions = {"all": config.prefix + patches, "patches": patches, "none": 0}[config.positions]
+    positions = {"all": config.prefix + patches, "cls": 1 + patches, "patches": patches, "none": 0}[config.positions]
     tokens = c * (3 * config.patch**2 + config.patch_bias + config.prefix + positions + 2 * config.norm_pre)
     biases = {True: 3, "qv": 2, False: 0}[config.qkv_bias] + config.bias
     attention = c * (4 * c + biases + 2 * config.attn_norm) + 4 * config.head_width * config.qk_norm
@@ -287,5 +287,7 @@ def parameters(config: ViTConfig) -> int:
     mlp = c * m * (ups + 1) + config.bias * (ups * m + c) + 2 * m * config.mlp_norm
     block = attention + mlp + 2 * c * (2 + (config.layer_scale is not None))  # two norms, two scales
     pool = 4 * c * (c + 1) + 2 * c * m + m + c + 3 * c  # attention and MLP with all biases, a norm and the probe
-    head = config.classes * (c + config.head_bias)
+    pooled = c * (2 if config.pool == "token_mean" else 1)
+    head = config.classes * (config.features + config.head_bias) * (1 + config.distilled)
+    head += config.representation * (pooled + 1)
     return tokens + config.depth * block + 2 * c * (config.norm != "none") + pool * (config.pool == "map") + head

@@ -24,7 +24,9 @@ class Pool(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B N C"]) -> Float[Array, "B C"]:
         # timm's AttentionPoolLatent and big_vision's MAPHead have all biases and a plain MLP, whatever the blocks have.
-        cfg = replace(self.cfg, qkv_bias=True, bias=True, qk_norm=False, attn_norm=False, mlp_norm=False, gated=False)
+        act, eps = self.cfg.pool_act or self.cfg.act, self.cfg.pool_eps or self.cfg.eps
+        cfg = replace(self.cfg, act=act, eps=eps, qkv_bias=True, bias=True, qk_norm=False, attn_norm=False)
+        cfg = replace(cfg, mlp_norm=False, gated=False)
         probe = self.param("probe", INIT, (cfg.width,)).astype(self.dtype)
         y = Attention(cfg, self.dtype, name="attn")(jnp.broadcast_to(probe, (len(x), 1, cfg.width)), x)
         y += Mlp(cfg, self.dtype, name="mlp")(LayerNorm(cfg.eps, name="norm")(y))
@@ -61,25 +63,35 @@ class ViT(nn.Module):
             self.norm = LayerNorm(cfg.eps)
         if cfg.pool == "map":
             self.pool = Pool(cfg, dtype)
+        if cfg.representation:
+            self.pre_logits = linear("bc,ck->bk", (cfg.width * (1 + (cfg.pool == "token_mean")), cfg.representation), True, dtype)
         if cfg.classes:
-            self.head = linear("bc,ck->bk", (width, cfg.classes), cfg.head_bias, dtype)
+            self.head = linear("bc,ck->bk", (cfg.features, cfg.classes), cfg.head_bias, dtype)
+        if cfg.classes and cfg.distilled:
+            self.head_distilled = linear("bc,ck->bk", (width, cfg.classes), cfg.head_bias, dtype)
 
     def __call__(self, images: Float[Array, "B H W 3"], train: bool = False) -> Float[Array, "B K"]:
         """Logits; for a headless model the pooled features."""
         return self.forward_head(self.forward_features(images, train))
 
     def embed(self, images: Float[Array, "B H W 3"]) -> Float[Array, "B N C"]:
-        """The tokens that enter the first block: class token, registers, patches in rows."""
+        """The tokens that enter the first block: class token, registers (or these first), patches in rows."""
         cfg, (rows, columns) = self.cfg, self.cfg.grid
         images = images[:, : rows * cfg.patch, : columns * cfg.patch].astype(self.dtype)
         x = self.patch(rearrange(images, "b (h p) (w q) c -> b h p w q c", p=cfg.patch, q=cfg.patch))
         x = rearrange(x, "b h w d -> b (h w) d")
-        if cfg.positions == "patches":
-            x += self.positions[None].astype(self.dtype)
-        prefix = ([self.cls[None]] if cfg.cls else []) + ([self.registers] if cfg.registers else [])
-        x = jnp.concatenate([jnp.broadcast_to(p.astype(self.dtype), (len(x), *p.shape)) for p in prefix] + [x], axis=1)
+        none = jnp.zeros((0, cfg.width), self.dtype)
+        cls = self.cls[None].astype(self.dtype) if cfg.cls else none
+        registers = self.registers.astype(self.dtype) if cfg.registers else none
+        if cfg.positions != "none":
+            lead, grid = jnp.split(self.positions.astype(self.dtype), [position_count(cfg) - rows * columns])
+            x += grid[None]
+        if cfg.positions == "cls":
+            cls += lead
+        prefix = jnp.concatenate([registers, cls] if cfg.registers_first else [cls, registers])
         if cfg.positions == "all":
-            x += self.positions[None].astype(self.dtype)
+            prefix += lead
+        x = jnp.concatenate([jnp.broadcast_to(prefix, (len(x), *prefix.shape)), x], axis=1)
         return self.norm_pre(x) if cfg.norm_pre else x
 
     def forward_features(self, images: Float[Array, "B H W 3"], train: bool = False) -> Float[Array, "B N C"]:
@@ -89,22 +101,35 @@ class ViT(nn.Module):
         return self.norm(x) if self.cfg.norm == "before" else x
 
     def forward_head(self, tokens: Float[Array, "B N C"], pre_logits: bool = False) -> Float[Array, "B K"]:
-        """Pooled features, and logits from them unless `pre_logits`."""
+        """What enters the head (pooled features, or the representation made of them), and logits from it unless `pre_logits`."""
         cfg = self.cfg
-        seen = tokens if cfg.pool_prefix else tokens[:, cfg.prefix :]
+        if cfg.classes and cfg.distilled and not pre_logits:
+            x = self.norm(tokens) if cfg.norm == "after" else tokens
+            return (self.head(x[:, cfg.cls_at]) + self.head_distilled(x[:, cfg.registers_at])) / 2
+        x = self.pooled(tokens)
+        if cfg.representation:
+            x = jnp.tanh(self.pre_logits(x))
+        return self.head(x) if cfg.classes and not pre_logits else x
+
+    def pooled(self, tokens: Float[Array, "B N C"]) -> Float[Array, "B C"]:
+        """One vector for a picture, normed."""
+        cfg = self.cfg
+        token, seen = tokens[:, cfg.cls_at], tokens if cfg.pool_prefix else tokens[:, cfg.prefix :]
         match cfg.pool:
+            case "token" if cfg.distilled:
+                x = (token + tokens[:, cfg.registers_at]) / 2
             case "token":
-                x = tokens[:, 0]
+                x = token
             case "mean":
                 x = seen.mean(1, dtype=jnp.float32).astype(self.dtype)
             case "map":
                 x = self.pool(seen)
-        if cfg.norm == "after":
-            x = self.norm(x)
-        return self.head(x) if cfg.classes and not pre_logits else x
+            case "token_mean":
+                x = jnp.concatenate([token, seen.mean(1, dtype=jnp.float32).astype(self.dtype)], axis=-1)
+        return self.norm(x) if cfg.norm == "after" else x
 
 
 def position_count(cfg: ViTConfig) -> int:
     """How many learned positions: one a patch, and one for each prefix token that has one."""
     rows, columns = cfg.grid
-    return rows * columns + (cfg.prefix if cfg.positions == "all" else 0)
+    return rows * columns + {"all": cfg.prefix, "cls": 1, "patches": 0, "none": 0}[cfg.positions]

@@ -1,0 +1,146 @@
+"""Whose spelling a file is in, and which network it holds. What files do not say, users do; nothing is guessed."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from vitjax import variants
+from vitjax.config import Error, Preprocess, Spec, ViTConfig, unknown
+from vitjax.model import shapes
+
+from .dialect import Dialect
+from .files import Bundle
+from .mapping import Slot, compare, slots
+from .stored import Flat, Tensor
+from .timm import TIMM
+
+DIALECTS = {dialect.name: dialect for dialect in (TIMM,)}
+
+
+def named_dialect(name: str) -> Dialect:
+    if name not in DIALECTS:
+        raise unknown("dialect", name, DIALECTS)
+    return DIALECTS[name]
+
+
+def recognise(bundle: Bundle, dialect: str | None = None) -> Dialect:
+    """The dialect that a bundle is written in, or the one the user names."""
+    if dialect is not None:
+        return named_dialect(dialect)
+    for known in DIALECTS.values():
+        if known.recognise(bundle.tensors):
+            return known
+    some = ", ".join(list(bundle.tensors)[:3]) or "no tensors"
+    raise Error(f"{bundle.path} is in no spelling that vitjax knows ({', '.join(DIALECTS)}): it holds {some}, ...")
+
+
+def spec_of(
+    bundle: Bundle, dialect: Dialect, variant: str | None = None, config: ViTConfig | None = None, reference: str | None = None
+) -> Spec:
+    """What the files say, or else what the user says; both only where they agree. `reference`: see `convert`."""
+    found = dialect.read_settings(bundle)
+    if config is not None:
+        return Spec(bundle.path.stem, config, found.preprocess if found else Preprocess(config.image))
+    if found is None and variant is None:
+        fits = fitting(bundle, dialect)
+        raise Error(
+            f"{bundle.path} does not say its architecture: pass --variant NAME (variant=...)"
+            + (f"; it has the tensors of {', '.join(fits)}" if fits else ", or --config CONFIG.json for one of your own")
+        )
+    if found is None:
+        return _row(bundle, dialect, named(str(variant)), reference)
+    if reference is not None:
+        raise Error(f"{bundle.path} comes with settings that say how it is run: leave out --reference {reference}")
+    if variant is not None and named(variant).name.partition(".")[0] != found.name.partition(".")[0]:
+        raise Error(f"the settings of {bundle.path} say {found.name}, not {variant}")
+    return found
+
+
+def _row(bundle: Bundle, dialect: Dialect, spec: Spec, reference: str | None) -> Spec:
+    """A row of ours, as the library of the dialect runs the weights, or as timm does."""
+    config = dialect.reading(spec.config, bundle.tensors)
+    if reference == TIMM.name:
+        config = replace(config, **{key: getattr(spec.config, key) for key in ("act", "eps", "interpolation")})
+    elif reference not in (None, dialect.name):
+        raise unknown("reference", str(reference), (dialect.name, TIMM.name))
+    elif dialect is not TIMM:
+        spec = replace(spec, source=replace(spec.source, reference=dialect.reference))
+    spec = replace(spec, config=config)
+    if spec.name in variants.VARIANTS:  # an architecture, unlike a tag, has any number of classes
+        classes = _classes(dialect, config, bundle.tensors)
+        return spec if classes in (None, config.classes) else with_classes(spec, classes)
+    return spec
+
+
+def named(variant: str) -> Spec:
+    """The spec of "architecture.tag"; an architecture alone has the preprocessing and labels of its first published tag."""
+    arch = variant.rpartition("/")[2]
+    if arch in variants.VARIANTS and any(name.startswith(f"{arch}.") for name in variants.WEIGHTS):
+        return replace(variants.spec(variants.resolve(arch)), name=arch)
+    return variants.spec(variant)
+
+
+def with_classes(spec: Spec, classes: int) -> Spec:
+    return replace(spec, config=replace(spec.config, classes=classes), labels=())
+
+
+def fitting(bundle: Bundle, dialect: Dialect) -> list[str]:
+    """The architectures whose tensors are exactly these. Several can be: the activation, for one, is not in a file."""
+    return list(_fitting(bundle.tensors, dialect))
+
+
+def _fitting(raw: Flat, dialect: Dialect) -> Iterator[str]:
+    for name, row in variants.VARIANTS.items():
+        try:
+            config = dialect.reading(row, raw)
+            config = replace(config, classes=_classes(dialect, config, raw) or 0)
+            tensors = respelt(dialect, config, raw)
+            total = sum(math.prod(tensor.shape) for tensor in tensors.values())
+            # counting is fast; what a file has beyond the network are whole tensors of zeros, such as a bias of the head
+            if 0 <= total - variants.parameters(config) <= config.classes + config.width and not compare(
+                slots(dialect.rules(config), shapes(config)), tensors
+            ):
+                yield name
+        except Error:  # a row that this library has not
+            continue
+
+
+def respelt(dialect: Dialect, config: ViTConfig, tensors: Flat) -> dict[str, Tensor]:
+    """A file's parameters under the names that the dialect's rules use."""
+    found = dialect.respell(tensors, config)
+    return {name: tensor for name, tensor in found.items() if not any(re.fullmatch(p, name) for p in dialect.ignore)}
+
+
+def _classes(dialect: Dialect, config: ViTConfig, raw: Flat) -> int | None:
+    """How many classes the file's head has; None where there is no head."""
+    config = replace(config, classes=1)
+    rule = next(rule for rule in dialect.rules(config) if rule.ours == "head/kernel")
+    left, right = (side.split() for side in rule.pattern.split(" -> "))
+    kernel = dialect.respell(raw, config).get(rule.theirs)
+    return None if kernel is None or len(kernel.shape) != len(left) else kernel.shape[left.index(right[-1])]
+
+
+PARTS = {"head": "classes", "pre_logits": "representation"}  # what may be left in the file, and the number it goes by
+
+
+def without(dialect: Dialect, spec: Spec, tensors: Flat, part: str) -> tuple[Spec, Mapping[str, Tensor]]:
+    """The network without its head (or its tanh layer), and the file's tensors without those."""
+    if part not in PARTS:
+        raise unknown("part to drop", part, PARTS)
+    number = PARTS[part]
+    bare = replace(spec.config, **{number: 0})
+    full = replace(spec.config, **{number: getattr(spec.config, number) or 1})
+    kept = {slot.theirs for slot in slots(dialect.rules(bare), shapes(bare))}
+    dropped = {slot.theirs for slot in slots(dialect.rules(full), shapes(full)) if _only_in(slot, shapes(bare), kept)}
+    labels = () if part == "head" else spec.labels
+    left = {name: tensor for name, tensor in respelt(dialect, full, tensors).items() if name not in dropped}
+    return replace(spec, config=bare, labels=labels), left
+
+
+def _only_in(slot: Slot, bare: Mapping[str, object], kept: Sequence[str] | set[str]) -> bool:
+    """Whether a tensor belongs to the part: none of its leaves is in the bare network, nor is it a tensor of zeros there."""
+    leaves = set(slot.leaves) - {"0"}
+    return not leaves & set(bare) if leaves else slot.theirs not in kept
