@@ -1,33 +1,32 @@
-"""Files of weights as lazy flat dicts of arrays, and back. Nothing in a file is ever executed."""
+"""Files and folders of weights as lazy flat dicts of arrays, and back. Nothing in a file is ever executed."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import math
 import os
-import struct
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
-import ml_dtypes
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from vitjax.config import Error
 
-from .stored import NAME_LIMIT, RANK_LIMIT, TENSOR_LIMIT, Flat, Shape, Stored
+from . import npz_file, safetensors_file
+from .json_file import read_json
+from .stored import NAME_LIMIT, RANK_LIMIT, TENSOR_LIMIT, Flat, Shape, Tensor
+from .wrappers import TOP, beginning, stripped
 
-JSON_LIMIT = 64 * 2**20
-
-DTYPES = {
-    "F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype(ml_dtypes.bfloat16),
-    "I64": np.dtype("<i8"), "I32": np.dtype("<i4"), "I16": np.dtype("<i2"), "I8": np.dtype("i1"), "U8": np.dtype("u1"),
-    "BOOL": np.dtype("?"),
-}  # fmt: skip
+SIZE_LIMIT = 64 * 2**30  # bytes of one tensor
+SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".npz")
+PREFERRED = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+INDEX = ".index.json"
+TREES = ("", "params/", "opt/target/")  # where big_vision's trees of parameters begin
 
 
 @dataclass(frozen=True)
@@ -40,102 +39,155 @@ class Bundle:
     preprocessor: dict[str, Any] | None = None  # preprocessor_config.json beside it
     meta: Mapping[str, Any] = field(default_factory=dict)  # what the file itself says beside its tensors, as plain values
     key: str = ""  # where in the file the tensors were: "model_ema"
+    format: str = ""  # of the container
+    shards: tuple[Path, ...] = ()  # where `path` is only their index
 
-    @property
+    @functools.cached_property
     def sha256(self) -> str:
-        with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        """Of the file; of several, the hash over their hexadecimal hashes in the order of their names."""
+        hashes = [_sha256(file) for file in self.shards or (self.path,)]
+        return hashlib.sha256("".join(hashes).encode()).hexdigest() if self.shards else hashes[0]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read(src: str | os.PathLike, key: str | None = None) -> Bundle:
-    """The weights at a path: a .safetensors file, or a folder that holds one beside its config.json."""
+    """The weights at a path: a file of any known format, an index of shards, or a folder that holds one of these.
+
+    key: where in the file, if it holds several sets of weights: "model_ema", "model.state_dict", "teacher.backbone".
+    """
     path = Path(src)
+    if path.is_symlink() and not path.exists():
+        raise Error(f"{path} is a link to {path.readlink()}, which does not exist")
     if not path.exists():
         raise Error(f"{path} does not exist")
-    if path.is_dir():
-        return _read_folder(path)
-    if not path.is_file():
+    if not path.is_dir():
+        return _read_file(path, key)
+    beside = {name: path / f"{name}.json" for name in ("config", "preprocessor_config")}
+    config, preprocessor = (read_json(file) if file.exists() else None for file in beside.values())
+    return replace(_read_file(_weights(path), key), config=config, preprocessor=preprocessor)
+
+
+def _weights(folder: Path) -> Path:
+    """The file of weights in a folder: under the name that the hub uses, or else the only one."""
+    for name in PREFERRED:
+        if (folder / name).exists():
+            return folder / name
+    found = sorted(folder.glob(f"*{INDEX}")) or sorted(f for f in folder.iterdir() if f.suffix in SUFFIXES and f.is_file())
+    if not found:
+        raise Error(
+            f"{folder} has no model in it: neither spec.json (a vitjax checkpoint) nor a file of weights ({', '.join(SUFFIXES)})"
+        )
+    if len(found) > 1:
+        raise Error(f"{folder} holds several weight files: {', '.join(file.name for file in found)}. Give one of them")
+    return found[0]
+
+
+def _read_file(path: Path, key: str | None) -> Bundle:
+    """The weights in one file, or in the shards of one index."""
+    start = _start(path)
+    is_json = start.lstrip()[:1] == b"{" and b"\0" not in start  # the length before a safetensors header may begin so, too
+    bundle = _read_index(path) if is_json else _read_one(path, start, key)
+    tensors = bundle.tensors
+    if key not in (None, *TOP) and not bundle.key:  # names instead of nested dicts
+        tensors, bundle = _beginning(bundle, str(key)), replace(bundle, key=str(key))
+    tensors = stripped(path, tensors)
+    _check(path, tensors)
+    return replace(bundle, tensors=tensors)
+
+
+def _start(path: Path) -> bytes:
+    if not path.is_file():  # a pipe would wait for ever, a device would not end
         raise Error(f"{path} is not a regular file")
     with path.open("rb") as file:
-        start = file.read(512)
-    if problem := _not_weights(start):
-        raise Error(f"{path} {problem}")
-    return Bundle(path, _read_safetensors(path))
+        return file.read(512)
 
 
-def _read_folder(path: Path) -> Bundle:
-    found = sorted(path.glob("*.safetensors"))
-    preferred = [file for file in found if file.name == "model.safetensors"] or found
-    if not preferred:
-        raise Error(f"{path} has no model in it: neither spec.json (a vitjax checkpoint) nor *.safetensors")
-    if len(preferred) > 1 or any(path.glob("*.safetensors.index.json")):
-        raise Error(f"{path} holds several weight files: {', '.join(f.name for f in found)}. Give one of them")
-    weights = read(preferred[0])
-    config = path / "config.json"
-    return Bundle(weights.path, weights.tensors, read_json(config) if config.exists() else None)
+def _read_one(path: Path, start: bytes, key: str | None = None) -> Bundle:
+    """The tensors of one file, by what its first bytes say it is; its name says nothing."""
+    if safetensors_file.is_safetensors(start):
+        tensors, meta = safetensors_file.read(path)
+        return Bundle(path, tensors, meta=meta, format="safetensors")
+    if npz_file.is_npz(start):
+        return Bundle(path, npz_file.read(path), format="npz")
+    raise Error(f"{path} {_instead(start)}")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; a key given twice is an error, because readers disagree which of the two counts."""
-    if path.stat().st_size > JSON_LIMIT:
-        raise Error(f"{path} is larger than {JSON_LIMIT >> 20} MB: not a configuration")
-    try:
-        data = json.loads(path.read_bytes(), object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
-        raise Error(f"{path} is not JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise Error(f"{path} must hold a JSON object, not {type(data).__name__}")
-    return data
+def _read_index(path: Path) -> Bundle:
+    """The tensors of all shards, each in the shard that the index says, and in no other."""
+    where = read_json(path).get("weight_map")
+    if not isinstance(where, dict) or not where:
+        raise Error(f"{path} is JSON, not weights: give the file of weights, the index of its shards, or the folder")
+    for name, file in where.items():
+        if not isinstance(file, str) or not file.isprintable() or file in ("", ".", "..") or set(file) & set("/\\:"):
+            raise Error(f"{path}: the shard of {name[:80]!r} must be a file beside it, not {str(file)[:80]!r}")
+    tensors: dict[str, Tensor] = {}
+    bundles = []
+    for file in sorted(set(where.values())):
+        shard = path.parent / file
+        if not shard.exists():
+            raise Error(f"{path} names {file}, which is not beside it: download it, too")
+        bundles.append(_read_one(shard, _start(shard)))
+        for name, tensor in bundles[-1].tensors.items():
+            if where.get(name) != file:
+                raise Error(f"{shard} holds {name[:80]!r}, which {path.name} says is in {where.get(name, 'no shard')}")
+            tensors[name] = tensor
+    if missing := [name for name in where if name not in tensors]:
+        raise Error(
+            f"{path.parent / where[missing[0]]} does not hold {missing[0]!r}, as {path.name} says ({len(missing)} missing)"
+        )
+    shards = tuple(bundle.path for bundle in bundles)
+    return Bundle(path, tensors, meta=bundles[0].meta, format=f"sharded {bundles[0].format}", shards=shards)
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    out = dict(pairs)
-    if len(out) != len(pairs):
-        raise ValueError(f"a key is given twice among {[key for key, _ in pairs][:20]}")
-    return out
+def _beginning(bundle: Bundle, key: str) -> dict[str, Any]:
+    """The part of a flat file at `key`: in an .npz of big_vision "img" may be "params/img", too."""
+    if bundle.format != "npz":
+        return beginning(bundle.path, bundle.tensors, key, ".")
+    key = key.strip("/")
+    tree = next((tree for tree in TREES if any(name.startswith(f"{tree}{key}/") for name in bundle.tensors)), "")
+    return beginning(bundle.path, bundle.tensors, tree + key, "/")
 
 
-def _not_weights(start: bytes) -> str:
-    """What a file is when it is not safetensors, by its first bytes; "" when it may be."""
-    text = start.lstrip().lower()
+def _check(path: Path, tensors: Flat) -> None:
+    """Refuse what no network has, whatever the format."""
+    if not 0 < len(tensors) <= TENSOR_LIMIT:
+        raise Error(f"{path} holds {len(tensors)} tensors; between 1 and {TENSOR_LIMIT} are read")
+    for name, tensor in tensors.items():
+        where, shape = f"{path}: {name[:80]!r}", tensor.shape
+        if not name or len(name) > NAME_LIMIT or not name.isprintable() or ".." in name or name.startswith("/"):
+            raise Error(f"{where} is refused as the name of a tensor")
+        if len(shape) > RANK_LIMIT:
+            raise Error(f"{where} has {len(shape)} dimensions, more than {RANK_LIMIT}")
+        if math.prod(filter(None, shape)) * tensor.dtype.itemsize > SIZE_LIMIT:  # a zero must not hide the other sizes
+            raise Error(f"{where} claims the shape {list(shape)}")
+
+
+INSTEAD = {  # first bytes -> what begins so
+    b"version https://git-lfs": "a Git LFS pointer, not the weights: run `git lfs pull` where it came from",
+    b"PK\5\6": "an empty zip archive: download it again",
+    b"\x93NUMPY": "a single array (.npy), not a set of named ones: save it with numpy.savez",
+    b"\x80": "a bare pickle, not written by torch.save, and vitjax does not run pickles: save it with torch.save or safetensors",
+    b"\x1f\x8b": "compressed with gzip: unpack it first",
+    b"\x89HDF": "HDF5 (Keras), which vitjax does not read: save its arrays with numpy.savez",
+    b"GGUF": "GGUF, which vitjax does not read: give the file that it was made from",
+}
+PAGE = (b"<!doctype", b"<html", b"<?xml")
+
+
+def _instead(start: bytes) -> str:
+    """What a file is that is no file of weights, by its first bytes."""
     if not start:
         return "is empty: download it again"
-    if start.startswith(b"version https://git-lfs"):
-        return "is a Git LFS pointer, not the weights: run `git lfs pull` where it came from"
-    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
+    if start.lstrip().lower().startswith(PAGE):
         return "is a web page, not weights: the download failed; download it again"
-    if start.startswith((b"PK\x03\x04", b"\x80\x02")):
-        return "is a PyTorch (or zip) file: save it with safetensors.torch.save_file first; vitjax does not run pickles"
-    if text.startswith((b"{", b"[")):
-        return "is JSON, not weights: give the .safetensors file, or the folder"
-    if len(start) < 9 or start[8:9] != b"{":
-        return "is not a safetensors file: it does not begin as one"
-    return ""
-
-
-def _read_safetensors(path: Path) -> dict[str, Stored]:
-    """Header to lazy tensors. The format's own reader checks the layout first; names, ranks and duplicates are checked here."""
-    try:
-        with safe_open(path, "numpy"):
-            pass  # no holes, no overlaps, no lies about lengths
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(length), object_pairs_hook=_unique)
-    except (SafetensorError, ValueError, RecursionError) as error:
-        raise Error(f"{path} is not a whole safetensors file: {error}. Download it again") from error
-    header.pop("__metadata__", None)
-    if len(header) > TENSOR_LIMIT:
-        raise Error(f"{path} holds {len(header)} tensors, more than {TENSOR_LIMIT}")
-    tensors = {}
-    for name, entry in header.items():
-        if not name or len(name) > NAME_LIMIT or not name.isprintable() or ".." in name or name.startswith("/"):
-            raise Error(f"{path}: refused tensor name {name[:80]!r}")
-        if len(entry["shape"]) > RANK_LIMIT:
-            raise Error(f"{path}: {name} has {len(entry['shape'])} dimensions, more than {RANK_LIMIT}")
-        if entry["dtype"] not in DTYPES:
-            raise Error(f"{path}: {name} is of type {entry['dtype']}, which has no meaning here without its scales")
-        tensors[name] = Stored(path, 8 + length + entry["data_offsets"][0], DTYPES[entry["dtype"]], tuple(entry["shape"]))
-    return tensors
+    for magic, what in INSTEAD.items():
+        if start.startswith(magic):
+            return f"is {what}"
+    return f"is no file of weights that vitjax knows (safetensors, PyTorch, .npz): it begins with {start[:8].hex(' ')}"
 
 
 def write_safetensors(
@@ -144,20 +196,9 @@ def write_safetensors(
     tensors: Iterable[tuple[str, np.ndarray]],
     metadata: Mapping[str, str] = {"format": "pt"},
 ) -> None:
-    """Write tensors one at a time, in the order of `shapes` (name -> shape, dtype), so that no second copy of all is held."""
-    names = {dtype: name for name, dtype in DTYPES.items()}
-    header: dict[str, Any] = {"__metadata__": dict(metadata)}
-    end = 0
-    for name, (shape, dtype) in shapes.items():
-        start, end = end, end + math.prod(shape) * dtype.itemsize
-        header[name] = {"dtype": names[dtype], "shape": list(shape), "data_offsets": [start, end]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)  # the data begins at a multiple of 8
+    """Write tensors one at a time, in the order of `shapes`: see `safetensors_file.write`."""
     with whole(path) as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for (name, array), (wanted, (shape, dtype)) in zip(tensors, shapes.items(), strict=True):
-            assert (name, array.shape, array.dtype) == (wanted, shape, dtype), f"{name} is not what the header says"
-            file.write(array.tobytes())
+        safetensors_file.write(file, shapes, tensors, metadata)
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:

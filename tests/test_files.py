@@ -62,8 +62,8 @@ REFUSED = {
     "a web page": (b"\n<!DOCTYPE html><html>", "web page"),
     "a PyTorch archive": (b"PK\x03\x04" + bytes(40), "PyTorch"),
     "JSON": (b'{"a": 1}', "JSON"),
-    "noise": (bytes(range(200, 256)), "safetensors"),
-    "seven bytes": (bytes(7), "safetensors"),
+    "noise": (bytes(range(200, 256)), "no file of weights"),
+    "seven bytes": (bytes(7), "no file of weights"),
     "half a header": (GOOD[:30], "whole"),
     "half the data": (GOOD[:-4], "whole"),
     "trailing bytes": (GOOD + b"x", "whole"),
@@ -79,7 +79,7 @@ REFUSED = {
     "a name with a NUL": (raw({"a\0": entry()}, bytes(8)), "name"),
     "a name that climbs": (raw({"../../a": entry()}, bytes(8)), "name"),
     "fp8 without scales": (raw({"a": entry("F8_E4M3", end=2)}, bytes(2)), "F8_E4M3"),
-    "an array for a header": (raw(b"[1, 2, 3, 4]", bytes(8)), "safetensors"),
+    "an array for a header": (raw(b"[1, 2, 3, 4]", bytes(8)), "no file of weights"),
     "deep JSON": (raw(b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"), "whole"),
 }
 
