@@ -226,16 +226,16 @@ def test_debug_shows_the_traceback(place, monkeypatch):
 INTERRUPTED = """
 import os, signal, sys
 from vitjax.cli import main
-from vitjax.converters import files
+from vitjax.converters import stored
 
-read, sent = files.Stored.__array__, []
+read, sent = stored.Stored.__array__, []
 
 def read_and_send(self, *args, **kwargs):
     if not sent and any(name.startswith(".out.draft") for name in os.listdir()):
         sent.append(os.kill(os.getpid(), {}))
     return read(self, *args, **kwargs)
 
-files.Stored.__array__ = read_and_send
+stored.Stored.__array__ = read_and_send
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job is born deaf to it
 sys.exit(main(["convert", "timm", "out"]))
 """
