@@ -18,8 +18,8 @@ SHOP_WINDOW = "vitjax"  # it names the rooms for type checkers, and imports one 
 STOREYS = [
     SHOP_WINDOW,
     "vitjax.config",
-    "vitjax.weights vitjax.attention vitjax.preprocess",
-    "vitjax.variants vitjax.layers",
+    "vitjax.weights vitjax.attention vitjax.preprocess vitjax.manifest vitjax.draft",
+    "vitjax.variants vitjax.layers vitjax.orbax",
     "vitjax.vit",
     "vitjax.model vitjax.checkpoint vitjax.surgery",
     "vitjax.verify vitjax.converters.stored",

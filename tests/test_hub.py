@@ -1,14 +1,9 @@
 """How one gets a model: names, files, folders, and a hub that is played by this machine."""
 
 import hashlib
-import http.server
-import json
 import os
-import subprocess
-import sys
-import threading
+import time
 from dataclasses import replace
-from typing import ClassVar
 
 import jax
 import numpy as np
@@ -16,7 +11,8 @@ import pytest
 from PIL import Image
 
 import vitjax
-from vitjax import Error, Preprocess, Spec, ViTConfig, converters, hub, variants
+from tests.loopback import Repository, run, serve, start
+from vitjax import Error, Preprocess, Spec, ViTConfig, converters, hub
 from vitjax.model import initialise
 
 CONFIG = ViTConfig(40, 8, 36, 2, 3, 120, 7)
@@ -81,7 +77,7 @@ def test_a_bare_file_needs_its_architecture(file, model, tmp_path):
 
 def test_config_json_and_variant_must_agree(folder):
     assert vitjax.load(folder, variant="test_vit").config == CONFIG
-    with pytest.raises(Error, match=r"says test_vit\.own, not vit_base_patch16_224"):
+    with pytest.raises(Error, match=r"say test_vit\.own, not vit_base_patch16_224"):
         vitjax.load(folder, variant="vit_base_patch16_224")
 
 
@@ -115,8 +111,6 @@ def test_names():
         vitjax.load("vit_base_patch16_385")
     with pytest.raises(Error, match="does not exist"):
         vitjax.load("nowhere/model.safetensors")
-    with pytest.raises(Error, match="safetensors"):  # published as a PyTorch archive only
-        vitjax.load(next(name for name, row in variants.WEIGHTS.items() if (row.origin or "").startswith("http")))
 
 
 def test_model_says_what_is_wrong(model):
@@ -140,92 +134,87 @@ def test_classify_takes_one_picture_or_several(model):
     assert sorted((p for _, p in several[0]), reverse=True) == [p for _, p in several[0]]
 
 
-class Hub(http.server.BaseHTTPRequestHandler):
-    """The calls that huggingface_hub makes: what a repository is, the files in it, and a file."""
+@pytest.fixture(scope="module")
+def server():
+    with serve() as server:
+        yield server
 
-    repos: ClassVar[dict[str, dict[str, bytes]]] = {}
-    asked: ClassVar[list[str]] = []
-    protocol_version = "HTTP/1.1"
 
-    def do_GET(self):
-        self.asked.append(self.path)
-        parts = self.path.split("?")[0].strip("/").split("/")
-        api = parts[:2] == ["api", "models"]
-        files = self.repos.get("/".join(parts[2:4] if api else parts[:2]), {})
-        if not api:
-            body = files.get("/".join(parts[4:]))
-        elif "tree" in parts:
-            entries = [{"type": "file", "path": name, "size": len(body), "oid": "0" * 40} for name, body in files.items()]
-            body = json.dumps(entries).encode()
-        else:
-            listing = [{"rfilename": name} for name in files]
-            body = json.dumps({"id": "x", "sha": "f" * 40, "siblings": listing}).encode() if files else None
-        self.answer(body or b"", body is None)
-
-    do_HEAD = do_GET
-
-    def answer(self, body: bytes, missing: bool):
-        self.send_response(404 if missing else 200)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Content-Type", "application/json")
-        self.send_header("X-Repo-Commit", "f" * 40)
-        self.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    def log_message(self, *args):
-        pass
+LOAD = (
+    "import vitjax; m = vitjax.load({!r});"
+    "print(m.spec.name, m.spec.source.origin, m.params['norm']['scale'].shape, len(m.spec.labels))"
+)
+SAID = "test_vit.r160_in1k hf:timm/test_vit.r160_in1k (64,) 1000\n"
 
 
 @pytest.fixture(scope="module")
-def server():
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+def small(tmp_path_factory) -> bytes:
+    """A file as timm publishes it."""
+    model = vitjax.create("test_vit", seed=3)
+    return converters.export(model.spec, model.params, tmp_path_factory.mktemp("small") / "model.safetensors").read_bytes()
 
 
-def in_a_new_process(code: str, server: str, home) -> subprocess.CompletedProcess:
-    """huggingface_hub reads its environment when it is imported."""
-    env = {"HF_ENDPOINT": server, "HF_HOME": str(home / "hf"), "VITJAX_CACHE": str(home / "vitjax"), "HF_HUB_DISABLE_XET": "1"}
-    return subprocess.run([sys.executable, "-c", code], env=os.environ | env, capture_output=True, text=True, timeout=300)
+def converted(home) -> list[str]:
+    return [name for name in os.listdir(home / "vitjax") if not name.startswith(".")]
 
 
-def test_first_use_downloads_and_converts_the_second_does_not(server, folder, tmp_path):
-    small = vitjax.create("test_vit", seed=3)
-    path = converters.export(small.spec, small.params, tmp_path / "small.safetensors")
-    Hub.repos["timm/test_vit.r160_in1k"] = {"model.safetensors": path.read_bytes(), "README.md": b"not downloaded"}
-    Hub.repos["someone/mine"] = {name: (folder / name).read_bytes() for name in ("config.json", "model.safetensors")}
-    code = (
-        "import vitjax; m = vitjax.load({!r});"
-        "print(m.spec.name, m.spec.source.origin, m.params['norm']['scale'].shape, len(m.spec.labels))"
-    )
-    for name, said in (
-        ("test_vit", "test_vit.r160_in1k hf:timm/test_vit.r160_in1k (64,) 1000\n"),
-        ("hf:someone/mine", "test_vit.own hf:someone/mine (36,) 7\n"),
-    ):
-        first = in_a_new_process(code.format(name), server, tmp_path)
-        assert first.stdout == said, first.stderr
-        assert not any("README" in path for path in Hub.asked)
-        Hub.asked.clear()
-        assert in_a_new_process(code.format(name), server, tmp_path).stdout == said
-        assert Hub.asked == []
-    assert sorted(os.listdir(tmp_path / "vitjax")) == ["someone--mine", "test_vit.r160_in1k"]
+def test_first_use_downloads_and_converts_the_second_does_not(server, folder, small, tmp_path):
+    server.repositories["timm/test_vit.r160_in1k"] = Repository({"model.safetensors": small, "README.md": b"not downloaded"})
+    server.repositories["someone/mine"] = Repository({path.name: path.read_bytes() for path in folder.iterdir()})
+    for name, said in ("test_vit", SAID), ("hf:someone/mine", "test_vit.own hf:someone/mine (36,) 7\n"):
+        assert run(LOAD.format(name), server.address, tmp_path)[0] == said
+        assert not server.bytes_asked("README.md")
+        server.asked.clear()
+        assert run(LOAD.format(name), server.address, tmp_path)[0] == said
+        assert server.asked == []
+    assert sorted(converted(tmp_path)) == ["someone--mine", "test_vit.r160_in1k"]
+
+
+def test_two_at_once_convert_once(server, small, tmp_path):
+    server.repositories["timm/test_vit.r160_in1k"] = Repository({"model.safetensors": small}, slow=0.5)
+    server.asked.clear()
+    both = [start(LOAD.format("test_vit"), server.address, tmp_path) for _ in range(2)]
+    ends = [process.communicate(timeout=300) for process in both]
+    assert [out for out, _ in ends] == [SAID, SAID], ends
+    assert sum("converting" in err for _, err in ends) == 1
+    assert server.bytes_asked("model.safetensors") == 1
+
+
+def test_a_kill_while_downloading_leaves_the_cache_usable(server, small, tmp_path):
+    repository = server.repositories["timm/test_vit.r160_in1k"] = Repository({"model.safetensors": small}, slow=60)
+    server.asked.clear()
+    process = start(LOAD.format("test_vit"), server.address, tmp_path)
+    while not server.bytes_asked("model.safetensors"):
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    repository.slow = 0
+    assert run(LOAD.format("test_vit"), server.address, tmp_path)[0] == SAID
+    assert converted(tmp_path) == ["test_vit.r160_in1k"]
+
+
+def test_an_address_and_its_hash(server, small, tmp_path):
+    server.repositories["a/b"] = Repository({"net.pth.tar": small})
+    row = f"replace(WEIGHTS['test_vit.r160_in1k'], origin={server.address + '/a/b/resolve/main/net.pth.tar'!r}, sha256={{!r}})"
+    code = "from dataclasses import replace; from vitjax.variants import WEIGHTS; WEIGHTS['test_vit.r160_in1k'] = {row}; {load}"
+    right, wrong = (code.format(row=row.format(hash), load=LOAD.format("test_vit")) for hash in (sha256(small), "0" * 64))
+    process = start(wrong, server.address, tmp_path)
+    assert "is not the file that was published" in process.communicate()[1] and not converted(tmp_path)
+    assert run(right, server.address, tmp_path)[0].startswith("test_vit.r160_in1k http://127.0.0.1")
 
 
 def test_weights_that_cannot_be_had_say_how_to_get_them(server, tmp_path):
     code = "import vitjax\ntry: vitjax.load({!r})\nexcept vitjax.Error as error: print(error)"
-    found = in_a_new_process(code.format("vit_tiny_patch16_224"), "http://127.0.0.1:9", tmp_path)  # nobody answers
-    for said in (
-        "vit_tiny_patch16_224.augreg_in21k_ft_in1k is not on this machine",
-        "hf:timm/",
-        "vitjax convert model.safetensors",
-    ):
-        assert said in found.stdout, found.stdout + found.stderr
-    found = in_a_new_process(code.format("hf:nobody/nothing"), server, tmp_path)
-    assert "hf:nobody/nothing could not be downloaded" in found.stdout, found.stdout + found.stderr
-    assert not (tmp_path / "vitjax").exists()
+    found, _ = run(code.format("vit_tiny_patch16_224"), "http://127.0.0.1:9", tmp_path)  # nobody answers
+    for said in "vit_tiny_patch16_224.augreg_in21k_ft_in1k is not on this machine", "hf:timm/", "vitjax convert FILE":
+        assert said in found
+    found, _ = run(code.format("hf:nobody/nothing"), server.address, tmp_path)
+    assert "hf:nobody/nothing could not be downloaded" in found
+    assert not converted(tmp_path)
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def test_embedded_weights_need_nothing():

@@ -209,9 +209,9 @@ def _source(src: str) -> Path:
     """Where the files of SRC are: a path, or a downloaded "hf:owner/repo"."""
     if not src.startswith("hf:"):
         return Path(src)
-    from .hub import download
+    from .download import repository
 
-    return download(src)
+    return repository(src).parent
 
 
 class _progress:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
+from filelock import FileLock
 
-from . import checkpoint, converters, surgery, variants
+from . import checkpoint, converters, download, surgery, variants
 from .config import Error, Size, Source, Spec, ViTConfig, unknown
 from .model import Model, Params, abstract, initialise
 
@@ -75,48 +77,54 @@ def create(name: str, *, classes: int | None = None, image: Size | None = None, 
 
 def fetch(name: str) -> Path:
     """The checkpoint folder of published weights or of "hf:owner/repo", downloaded and converted unless it is here."""
-    if name.startswith("hf:") and name.removeprefix("hf:timm/") not in variants.WEIGHTS:
-        folder = cache() / name.removeprefix("hf:").replace("/", "--")
-        if not checkpoint.exists(folder):
-            _keep(folder, name, converters.convert(download(name)))
-        return folder
-    name = variants.resolve(name)
+    bare = name.removeprefix("hf:")
+    published = bare == name or bare in variants.WEIGHTS or bare.removeprefix("timm/") in variants.WEIGHTS
+    name = variants.resolve(bare) if published else name
     if (EMBEDDED / name).exists():
         return EMBEDDED / name
-    folder, origin = cache() / name, variants.spec(name).source.origin
+    folder = cache() / name.removeprefix("hf:").replace("/", "--")
     if not checkpoint.exists(folder):
-        by_hand = f"With the file here: vitjax convert model.safetensors {folder} --variant {name}"
-        if not origin.startswith("hf:"):
-            raise Error(f"{name} is published at {origin}, not as safetensors; save it so. {by_hand}")
-        try:
-            file = download(origin) / "model.safetensors"
-        except Error as error:
-            raise Error(f"{name} is not on this machine: {error}. {by_hand}") from error
-        # By our row, not by the repository's config.json: a quickgelu architecture runs the file of its plain sister.
-        _keep(folder, origin, converters.convert(file, variant=name))
+        (locks := cache() / ".locks").mkdir(parents=True, exist_ok=True)
+        with FileLock(locks / folder.name):  # of two processes at once, one waits for what the other makes
+            if not checkpoint.exists(folder):
+                spec, params = _published(name, folder) if published else _convert(download.repository(name).parent)
+                source = replace(spec.source, origin=variants.spec(name).source.origin if published else name)
+                checkpoint.save(folder, replace(spec, source=source), params)
     return folder
 
 
-def _keep(folder: Path, origin: str, model: tuple[Spec, Params]) -> None:
-    spec, params = model
-    checkpoint.save(folder, replace(spec, source=replace(spec.source, origin=origin)), params)
+def _published(name: str, folder: Path) -> tuple[Spec, Params]:
+    """The weights of a row, downloaded; by our row, for a quickgelu architecture runs the file of its plain sister."""
+    source = variants.spec(name).source
+    try:
+        if source.origin.startswith("hf:"):
+            file = download.repository(source.origin)
+        else:
+            file = download.address(source.origin, cache() / "files", source.sha256)
+    except Error as error:
+        by_hand = f"With the file here: vitjax convert FILE {folder} --variant {name}"
+        raise Error(f"{name} is not on this machine: {error}. {by_hand}") from error
+    if source.dialect == "huggingface":  # its config.json says everything
+        return _convert(file.parent)
+    return _convert(file, variant=name, key=variants.WEIGHTS[name].key)
+
+
+def _convert(src: Path, **how: Any) -> tuple[Spec, Params]:
+    from huggingface_hub.utils import tqdm  # silent where HF_HUB_DISABLE_PROGRESS_BARS says so
+
+    with tqdm(desc=f"converting {src.name}", unit="tensor") as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        return converters.convert(src, progress=progress, **how)
 
 
 def cache() -> Path:
     """Where converted checkpoints are kept: $VITJAX_CACHE, or vitjax in the user's cache."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("VITJAX_CACHE") or Path(base) / "vitjax")
-
-
-def download(repo: str) -> Path:
-    """The files of "hf:owner/repo" that matter here, through the hub's own library and cache."""
-    from huggingface_hub import snapshot_download  # imported here: it takes longer than a local load
-
-    try:
-        return Path(snapshot_download(repo.removeprefix("hf:"), allow_patterns=["config.json", "model.safetensors"]))
-    except Exception as error:  # the hub's errors, its network library's and the disk's have no common base
-        reason = (str(error).strip().splitlines() or [""])[0]
-        raise Error(f"{repo} could not be downloaded ({type(error).__name__}: {reason})") from error
 
 
 def restore(folder: str | os.PathLike, dtype: str | None = None, mesh: jax.sharding.Mesh | None = None) -> tuple[Spec, Params]:

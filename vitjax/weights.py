@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from .config import Preprocess, Source, Spec, ViTConfig, unknown
 
@@ -14,11 +15,14 @@ RGB = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Weights:
-    """One published checkpoint; its picture size is its architecture's."""
+    """One published checkpoint."""
 
     classes: int
     crop: float
     _: KW_ONLY
+    architecture: str = ""  # its row of VARIANTS; "": the name up to the first dot
+    runs: Mapping[str, Any] = field(default_factory=dict)  # where its library runs that row otherwise: {"eps": 1e-12}
+    size: int | None = None  # of its pictures; None: the architecture's
     mean: RGB
     std: RGB
     fit: Literal["crop", "squash", "border"] = "crop"
@@ -28,6 +32,8 @@ class Weights:
     origin: str | None = None  # None: timm's repository of the same name
     dialect: str = "timm"
     reference: str = "timm 1.0.31"
+    key: str | None = None  # which of several sets of weights in the file
+    sha256: str = ""  # of the file, where it is published
 
     def spec(self, name: str, config: ViTConfig) -> Spec:
         """Everything known of the checkpoint `name` of the architecture `config`."""
@@ -35,10 +41,10 @@ class Weights:
         origin = f"hf:timm/{name.replace('_quickgelu', '')}" if self.origin is None else self.origin
         return Spec(
             name,
-            replace(config, classes=self.classes),
-            Preprocess(config.image, self.crop, self.fit, self.resample, self.mean, self.std),
+            replace(config, classes=self.classes, **self.runs),
+            Preprocess(self.size or config.image, self.crop, self.fit, self.resample, self.mean, self.std),
             labels(IMAGENET.get(self.classes, "") if self.labels is None else self.labels),
-            Source(self.dialect, origin, licence=self.licence, reference=self.reference),
+            Source(self.dialect, origin, self.sha256, self.licence, self.reference),
         )
 
 
@@ -47,7 +53,7 @@ half     = partial(Weights, mean=(0.5, 0.5, 0.5),                     std=(0.5, 
 imagenet = partial(Weights, mean=(0.485, 0.456, 0.406),               std=(0.229, 0.224, 0.225))
 clip     = partial(Weights, mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.27577711))
 raw      = partial(Weights, mean=(0.0, 0.0, 0.0),                     std=(1.0, 1.0, 1.0))
-ijepa    = partial(imagenet, licence="cc-by-nc-4.0")
+ijepa    = partial(imagenet, licence="cc-by-nc-4.0", key="encoder")
 pico     = partial(half, fit="squash", resample="bilinear", 
                    labels="digits", licence="Apache-2.0", origin="", dialect="", reference="vitjax")
 
