@@ -11,10 +11,11 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 import vitjax
-from vitjax import Error, Source, Spec, ViTConfig, checkpoint, hub
+from vitjax import Error, Source, Spec, ViTConfig, checkpoint, hub, manifest
 from vitjax.model import initialise
 
 CONFIG = ViTConfig((32, 48), 8, 32, 2, 4, 64, 3, layer_scale=0.1)
@@ -37,7 +38,7 @@ def equal(a, b):
 
 
 def test_round_trip(folder, params):
-    assert sorted(os.listdir(folder)) == ["params", "spec.json"]
+    assert sorted(os.listdir(folder)) == ["manifest.json", "params", "spec.json"]
     assert os.listdir(folder.parent) == ["mine"]
     spec, restored = hub.restore(folder)
     assert spec == SPEC
@@ -77,13 +78,22 @@ def test_relative_paths(params, tmp_path, monkeypatch):
     assert vitjax.load("runs/mine").spec == vitjax.load(Path("runs") / "mine").spec == SPEC
 
 
-def test_loads_on_another_kind_of_device(folder, params):
-    """What Orbax noted of the device it was saved from is of no consequence."""
-    sharding = folder / "params" / "_sharding"
+def test_loads_on_another_kind_of_device(folder, params, tmp_path):
+    """What Orbax noted of the devices it was saved from is of no consequence."""
+    mesh = jax.make_mesh((8,), ("data",))
+    checkpoint.save(tmp_path / "spread", SPEC, vitjax.load(folder, mesh=mesh).params)
+    sharding = tmp_path / "spread" / "params" / "_sharding"
     note = sharding.read_text()
-    assert "cpu:0" in note
-    sharding.write_text(note.replace("cpu:0", "cuda:0"))
-    assert equal(vitjax.load(folder).params, params)
+    assert "data" in note and "8" in note
+    sharding.write_text(note.replace("data", "rows"))
+    assert equal(vitjax.load(tmp_path / "spread").params, params)
+    assert manifest.read(tmp_path / "spread").tensors == manifest.read(folder).tensors
+
+
+def test_orbax_alone_restores_it(folder, params):
+    for orbax in (ocp.StandardCheckpointer(), ocp.PyTreeCheckpointer()):
+        with orbax:
+            assert equal(orbax.restore(folder / "params"), params)
 
 
 def test_does_not_overwrite(folder, params, tmp_path):

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
+import hashlib
+import itertools
 import threading
-import uuid
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, cast
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar, cast
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from . import manifest, orbax
 from .config import Error, Spec, spec_from_json, spec_to_json
+from .draft import reason, recover, whole
+from .manifest import AGAIN, Manifest
 
 SPEC, PARAMS = "spec.json", "params"
+T = TypeVar("T")
 
 
 def exists(path: epath.PathLike) -> bool:
     """Whether this is a checkpoint folder."""
+    recover(path)
     return (epath.Path(path) / SPEC).exists()
 
 
@@ -39,31 +43,31 @@ def check_free(path: epath.PathLike, overwrite: bool) -> None:
 def save(path: epath.PathLike, spec: Spec, params: Mapping[str, Any], overwrite: bool = False) -> None:
     """Write a checkpoint folder whole or not at all: beside its place first, then moved there.
 
-    Leaves are JAX arrays, or anything with shape and dtype that numpy.asarray reads; those are read and written one at a time.
+    Leaves are JAX arrays, or anything with shape and dtype that numpy.asarray reads; orbax.py says in which pieces.
     """
-    check_free(path, overwrite)
-    tree = jax.tree.map(lambda leaf: leaf if isinstance(leaf, jax.Array) else _Later(leaf), dict(params))
     stop = threading.Event()
-    leaves = _OneAtATime(stop)
-    registry = ocp.type_handlers.create_type_handler_registry((jax.Array, leaves), (_Later, leaves))
-    # Weights hardly compress (7 %), and compressing takes twice the time.
-    handler = ocp.PyTreeCheckpointHandler(use_compression=False, type_handler_registry=registry)
-    with whole(path) as draft, ocp.Checkpointer(handler) as orbax:
-        _undisturbed(lambda: orbax.save(_params(draft), args=ocp.args.PyTreeSave(tree)), stop)
+    with whole(path) as draft:
+        check_free(path, overwrite)
+        tensors = _undisturbed(lambda: orbax.write(draft / PARAMS, params, stop), stop)
         # Orbax notes there where it wrote, which is no business of whoever gets the folder
         (draft / PARAMS / "commit_success.txt").write_text("The parameters are complete.\n")
         (draft / SPEC).write_text(spec_to_json(spec), encoding="utf-8")
+        manifest.write(draft, Manifest(_hash(draft), tensors))
 
 
-def _undisturbed(work: Callable[[], None], stop: threading.Event) -> None:
+def _hash(folder: epath.PathLike) -> str:
+    return hashlib.sha256((epath.Path(folder) / SPEC).read_bytes()).hexdigest()
+
+
+def _undisturbed(work: Callable[[], T], stop: threading.Event) -> T:
     """Run `work` in a thread, where no Ctrl-C reaches into Orbax. On one here: `stop`, and return when nothing runs any more."""
-    begun, done, failed = threading.Event(), threading.Event(), []
+    begun, done, found, failed = threading.Event(), threading.Event(), [], []
 
     def run() -> None:
         begun.set()  # before looking at `stop`: so either it is seen here, or we are seen to have begun there
         try:
             if not stop.is_set():
-                work()
+                found.append(work())
         except BaseException as error:
             failed.append(error)
         finally:
@@ -79,37 +83,7 @@ def _undisturbed(work: Callable[[], None], stop: threading.Event) -> None:
         raise
     if failed:
         raise failed[0]
-
-
-class _Later:
-    """A leaf that is read when its turn to be written comes."""
-
-    def __init__(self, leaf: Any) -> None:
-        self.leaf, self.shape, self.dtype = leaf, tuple(leaf.shape), np.dtype(leaf.dtype)
-        self.nbytes = math.prod(self.shape) * self.dtype.itemsize
-
-
-class _OneAtATime(ocp.type_handlers.ArrayHandler):
-    """Writes a leaf before it turns to the next: no more than one in memory, and none in flight when one has failed.
-
-    A _Later becomes a jax.Array (Orbax checks the shape of those on restoring, and not of numpy's).
-    """
-
-    def __init__(self, stop: threading.Event) -> None:
-        super().__init__()
-        self.stop = stop
-
-    async def serialize(self, values: Any, infos: Any, args: Any = ()) -> Any:
-        for value, info, arg in zip(values, infos, args, strict=True):
-            if self.stop.is_set():
-                raise InterruptedError("stopped")
-            array = jax.device_put(np.asarray(value.leaf)) if isinstance(value, _Later) else value
-            for written in await super().serialize([array], [info], [arg]):
-                written.result()
-        return []
-
-    def memory_size(self, values: Any) -> Any:
-        return [(value.nbytes, value.nbytes) for value in values]
+    return found[0]
 
 
 def restore_spec(path: epath.PathLike) -> Spec:
@@ -127,32 +101,44 @@ def stored(path: epath.PathLike) -> dict[str, tuple[tuple[int, ...], str]]:
     """path -> (shape, dtype) of every parameter in the folder, from Orbax's own list; no array is read."""
     folder = epath.Path(path) / PARAMS
     try:
-        with ocp.StandardCheckpointer() as orbax:
-            metadata: Any = orbax.metadata(_params(path)).item_metadata
+        with ocp.StandardCheckpointer() as reader:
+            metadata: Any = reader.metadata(orbax.absolute(folder)).item_metadata
         assert metadata is not None, "the list of its parameters is missing"
         flat: Any = flatten_dict(metadata.tree, sep="/")
     except Exception as error:  # whatever Orbax and tensorstore meet in a damaged folder
-        raise Error(f"{folder} is not whole: {_reason(error)}. Convert or download it again") from error
+        raise Error(f"{folder} is not whole: {reason(error)}. Convert or download it again") from error
     return {name: (tuple(leaf.shape), str(leaf.dtype)) for name, leaf in flat.items()}
 
 
-def restore(path: epath.PathLike, like: Mapping[str, Any], dtype: str | None = None) -> dict[str, Any]:
-    """The parameters, in the shapes and shardings of `like` (each device reads its own part only), in `dtype` or as stored."""
+def restore(path: epath.PathLike, like: Mapping[str, Any], dtype: str | None = None, verify: bool = True) -> dict[str, Any]:
+    """The parameters, in the shapes and shardings of `like`, in `dtype` or as stored. Each device gets its own part only.
+
+    verify: everything is held to the folder's manifest. Of several processes each hashes its share of the leaves.
+    """
     found, flat = stored(path), cast(dict[str, Any], flatten_dict(dict(like), sep="/"))
     wanted = {name: tuple(leaf.shape) for name, leaf in flat.items()}
     if wrong := sorted(set(found) ^ set(wanted) | {name for name in set(found) & set(wanted) if found[name][0] != wanted[name]}):
         lines = [f"{name}: found {found.get(name, ['nothing'])[0]}, expected {wanted.get(name, 'nothing')}" for name in wrong]
         raise Error(f"{path}: the parameters do not belong to its {SPEC}:\n  " + "\n  ".join(lines))
-    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])  # or Orbax looks for the device that it was saved from
-    target = {
-        name: jax.ShapeDtypeStruct(leaf.shape, dtype or found[name][1], sharding=leaf.sharding or here)
-        for name, leaf in flat.items()
-    }
-    try:
-        with ocp.StandardCheckpointer() as orbax:
-            return orbax.restore(_params(path), unflatten_dict(target, sep="/"))
-    except Exception as error:
-        raise Error(f"{path} cannot be read: {_reason(error)}. Convert or download it again") from error
+    expected = manifest.read(path) if verify else None
+    if expected is not None and expected.spec != _hash(path):
+        raise Error(f"{path} is damaged: {SPEC} is not as it was written. {AGAIN}")
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+
+    def read(number: int, name: str) -> tuple[Any, str]:
+        mine = expected is not None and number % jax.process_count() == jax.process_index()
+        try:
+            array, entry = orbax.read(epath.Path(path) / PARAMS, name, flat[name].sharding or here, dtype, mine)
+        except Exception as error:  # whatever tensorstore meets in a damaged folder
+            return None, f"{name}: {reason(error)}"
+        good = expected is None or not mine or entry == expected.tensors.get(name)
+        return array, "" if good else f"{name}: not as it was written"
+
+    with ThreadPoolExecutor(orbax.WORKERS) as pool:
+        arrays = dict(zip(flat, pool.map(read, itertools.count(), flat), strict=True))
+    if damage := [problem for _, problem in arrays.values() if problem]:
+        raise Error(f"{path} is damaged. {AGAIN}:\n  " + "\n  ".join(damage))
+    return unflatten_dict({name: array for name, (array, _) in arrays.items()}, sep="/")
 
 
 def shard(like: Mapping[str, Any], mesh: jax.sharding.Mesh) -> dict[str, Any]:
@@ -167,34 +153,3 @@ def shard(like: Mapping[str, Any], mesh: jax.sharding.Mesh) -> dict[str, Any]:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=jax.sharding.NamedSharding(mesh, spec))
 
     return jax.tree.map(place, dict(like))
-
-
-@contextlib.contextmanager
-def whole(path: epath.PathLike) -> Iterator[epath.Path]:
-    """A draft folder that takes the place of `path` when the block succeeds, and leaves no trace when it does not."""
-    path = epath.Path(path)
-    draft, old = (path.parent / f".{path.name}.{kind}-{uuid.uuid4().hex[:8]}" for kind in ("draft", "old"))
-    try:
-        draft.mkdir(parents=True)
-        yield draft
-        if path.exists():
-            path.rename(old)
-        draft.rename(path)
-    except (OSError, ValueError) as error:  # tensorstore reports a full disk in a ValueError
-        raise Error(f"cannot write {path}: {_reason(error)}") from error
-    finally:
-        if draft.exists():
-            draft.rmtree()
-        if old.exists():
-            old.rmtree() if path.exists() else old.rename(path)
-
-
-def _params(path: epath.PathLike) -> epath.Path:
-    """Where Orbax's part is. It wants absolute paths, and knows gs:// and its like for such."""
-    path = epath.Path(path) / PARAMS
-    return path if "://" in str(path) else path.absolute()
-
-
-def _reason(error: BaseException) -> str:
-    """The first line of an error, which is where libraries say what happened."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -28,6 +28,7 @@ def load(
     image: Size | None = None,
     dtype: str = "float32",
     mesh: jax.sharding.Mesh | None = None,
+    verify: bool = True,
 ) -> Model:
     """A model by the name of published weights, from a checkpoint folder, from another library's file, or "hf:owner/repo".
 
@@ -37,6 +38,7 @@ def load(
     image: another picture size, or (height, width); positions are resampled as timm does.
     dtype: of the parameters and of the computation: "float32", "bfloat16" or "float16".
     mesh: splits every parameter over the mesh's first axis; each device reads its own part only.
+    verify: a checkpoint folder's parameters are held to the hashes in its manifest.json.
     """
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
@@ -48,7 +50,7 @@ def load(
     if folder is not None:
         if variant is not None or config is not None:
             raise Error(f"{folder} is a checkpoint folder and says its own architecture: leave out variant and config")
-        spec, params = restore(folder, dtype, mesh)
+        spec, params = restore(folder, dtype, mesh, verify)
     else:
         drop = ("head",) if classes == 0 else ()
         spec, lazy = converters.convert(path, variant=variant, config=config, drop=drop, dtype=dtype)
@@ -127,8 +129,10 @@ def cache() -> Path:
     return Path(os.environ.get("VITJAX_CACHE") or Path(base) / "vitjax")
 
 
-def restore(folder: str | os.PathLike, dtype: str | None = None, mesh: jax.sharding.Mesh | None = None) -> tuple[Spec, Params]:
-    """A checkpoint folder's spec and parameters, in `dtype` or as stored, the tree held to the network that the spec says."""
+def restore(
+    folder: str | os.PathLike, dtype: str | None = None, mesh: jax.sharding.Mesh | None = None, verify: bool = True
+) -> tuple[Spec, Params]:
+    """A checkpoint folder's spec and parameters, in `dtype` or as stored, held to its manifest, and to the spec's network."""
     spec = checkpoint.restore_spec(folder)
     like = abstract(spec.config)
-    return spec, checkpoint.restore(folder, like if mesh is None else checkpoint.shard(like, mesh), dtype)
+    return spec, checkpoint.restore(folder, like if mesh is None else checkpoint.shard(like, mesh), dtype, verify)

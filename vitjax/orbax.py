@@ -1,0 +1,229 @@
+"""Arrays into Orbax's part of a checkpoint folder and out of it: some rows at a time, hashed as they pass.
+
+Orbax by itself takes two to three times the largest leaf, and does not notice a flipped bit. The folder is as Orbax would
+write it, and Orbax alone restores it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import tensorstore as ts
+from etils import epath
+
+from .manifest import Entry
+
+ROW = 2**20  # bytes from which on a row of a leaf (a layer of a stacked one) is a chunk by itself
+STAGED = 2**26  # bytes that a worker gathers before it writes: fewer files, and less of OCDBT's bookkeeping
+WORKERS = min(4, os.cpu_count() or 1)  # each has a leaf in hand
+# A file is not forced to disk before the next is begun, which would take three times as long. A kill does not undo what was
+# written; what a power failure undoes, the manifest's hashes notice.
+CONTEXT = {"file_io_sync": False, "cache_pool#ocdbt": {"total_bytes_limit": 10**8}}
+
+Box = tuple[tuple[int, int], ...]  # (start, stop) on every axis
+
+
+@runtime_checkable
+class Stacked(Protocol):
+    """A leaf that is not in memory: its rows are read one after another."""
+
+    def rows(self) -> Iterator[np.ndarray]: ...
+
+
+class Leaf:
+    """A leaf on its way to disk, and its path in the tree."""
+
+    def __init__(self, path: str, value: Any) -> None:
+        self.path, self.value, self.shape, self.dtype = path, value, tuple(value.shape), np.dtype(value.dtype)
+        self.nbytes = math.prod(self.shape) * self.dtype.itemsize
+        rows = self.shape[0] if self.shape else 1
+        self.step = max(1, min(rows, ROW * rows // max(1, self.nbytes)))  # rows of a chunk
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """All rows, as many at a time as are a chunk. Each is valid until the next."""
+        if isinstance(self.value, Stacked) and self.step == 1:
+            yield from (row[None] for row in self.value.rows())
+            return
+        # Not numpy.asarray of a jax.Array, which keeps its copy as long as the array lives
+        value: Any = self.value.addressable_data(0) if isinstance(self.value, jax.Array) else self.value
+        value = np.atleast_1d(np.asarray(value))
+        yield from (value[start : start + self.step] for start in range(0, len(value), self.step))
+
+    def create(self, info: Any, context: ts.Context, transaction: ts.Transaction) -> ts.TensorStore:
+        """Its place in the folder that this process writes; Orbax joins these folders at the end."""
+        chunks = (self.step, *self.shape[1:]) if self.shape else ()
+        spec = _spec(info.parent_dir / f"ocdbt.process_{jax.process_index()}", info.name) | {
+            "dtype": self.dtype.name,
+            "metadata": {"shape": self.shape, "chunks": chunks, "compressor": None},
+            "store_data_equal_to_fill_value": True,  # or a chunk of zeros would be a missing one, which is damage
+        }
+        store = ts.open(spec, create=True, context=context, transaction=transaction).result()
+        return store if self.shape else store[ts.newaxis]
+
+
+class _Rows(ocp.type_handlers.NumpyHandler):
+    """Writes leaves some rows at a time, and hashes them."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        super().__init__()
+        self.stop, self.context, self.entries = stop, ts.Context(CONTEXT), dict[str, Entry]()
+
+    async def serialize(self, values: Any, infos: Any, args: Any = None) -> Any:
+        queue = iter(sorted(zip(values, infos, strict=True), key=lambda pair: -pair[0].nbytes))
+        with ThreadPoolExecutor(WORKERS) as pool:
+            for worker in [pool.submit(self._work, queue) for _ in range(WORKERS)]:
+                worker.result()
+        return []
+
+    def _work(self, queue: Iterator[tuple[Leaf, Any]]) -> None:
+        transaction, staged = ts.Transaction(), 0
+        try:
+            for leaf, info in queue:
+                store, digest, start = leaf.create(info, self.context, transaction), hashlib.sha256(), 0
+                for block in leaf.blocks():
+                    if self.stop.is_set():
+                        raise InterruptedError("stopped")
+                    if staged + block.nbytes > STAGED:
+                        transaction.commit_sync()
+                        transaction, staged = ts.Transaction(), 0
+                        store = store.with_transaction(transaction)
+                    digest.update(_bytes(block))
+                    stop = start + len(block)
+                    store[start:stop].write(block).result()
+                    start, staged = stop, staged + block.nbytes
+                self.entries[leaf.path] = Entry(leaf.shape, leaf.dtype.name, digest.hexdigest())
+            transaction.commit_sync()
+        except BaseException:
+            self.stop.set()  # nobody waits for what other workers have in hand
+            raise
+
+    def memory_size(self, values: Any) -> Any:
+        return [(value.nbytes, value.nbytes) for value in values]
+
+
+class _Spread(ocp.type_handlers.ArrayHandler):
+    """Writes an array that is spread over several devices as Orbax does, and waits for it before it turns to the next."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        super().__init__()
+        self.stop = stop
+
+    async def serialize(self, values: Any, infos: Any, args: Any = ()) -> Any:
+        for value, info, arg in zip(values, infos, args, strict=True):
+            if self.stop.is_set():
+                raise InterruptedError("stopped")
+            for written in await super().serialize([value], [info], [arg]):
+                written.result()
+        return []
+
+
+def write(folder: epath.Path, params: Mapping[str, Any], stop: threading.Event) -> dict[str, Entry]:
+    """Write a tree as a plain Orbax checkpoint; what it holds then. Stops, with an exception, when `stop` is set."""
+    rows, spread = _Rows(stop), dict[str, jax.Array]()
+
+    def wrap(keys: Any, value: Any) -> Any:
+        path = "/".join(key.key for key in keys)
+        if not isinstance(value, jax.Array) or len(value.sharding.device_set) == 1:
+            return Leaf(path, value)
+        spread[path] = value
+        return value
+
+    tree = jax.tree_util.tree_map_with_path(wrap, dict(params))
+    registry = ocp.type_handlers.create_type_handler_registry((Leaf, rows), (jax.Array, _Spread(stop)))
+    # Weights hardly compress (7 %), and compressing takes twice the time.
+    handler = ocp.PyTreeCheckpointHandler(use_compression=False, type_handler_registry=registry)
+    with ocp.Checkpointer(handler) as checkpointer:
+        checkpointer.save(absolute(folder), args=ocp.args.PyTreeSave(tree))
+    entries = rows.entries | {path: Stored(folder, path).entry() for path in spread}
+    return {path: entries[path] for path in sorted(entries)}
+
+
+class Stored:
+    """A leaf in a folder."""
+
+    def __init__(self, folder: epath.Path, path: str) -> None:
+        spec = _spec(absolute(folder), path.replace("/", "."))
+        store = ts.open(spec, context=ts.Context(CONTEXT), read=True).result()
+        self.shape, self.dtype = tuple(store.shape), store.dtype.name
+        self.store = store if self.shape else store[ts.newaxis]
+        self.step = (self.store.chunk_layout.read_chunk.shape or (0,))[0] or 1  # rows of a chunk
+
+    def starts(self) -> range:
+        """Where the chunks begin."""
+        return range(0, self.store.shape[0], self.step)
+
+    def block(self, start: int) -> np.ndarray:
+        """The rows of the chunk that begins at `start`."""
+        return self.store[start : min(start + self.step, self.store.shape[0])].read().result()
+
+    def entry(self) -> Entry:
+        digest = hashlib.sha256()
+        for start in self.starts():
+            digest.update(_bytes(self.block(start)))
+        return Entry(self.shape, self.dtype, digest.hexdigest())
+
+
+def read(
+    folder: epath.Path, path: str, sharding: jax.sharding.Sharding, dtype: str | None, hashing: bool
+) -> tuple[jax.Array, Entry]:
+    """A leaf in `dtype` (None: as stored) on its devices, and what it is on disk (without a hash, unless `hashing`).
+
+    Straight into the buffers that the devices get, which on a CPU are the arrays. Only hashing reads what no device here needs.
+    """
+    stored, digest = Stored(folder, path), hashlib.sha256()
+    devices = dict[Box, list[Any]]()
+    for device, index in sharding.addressable_devices_indices_map(stored.shape).items():
+        bounds = zip(index or (slice(None),), stored.store.shape, strict=True)
+        devices.setdefault(tuple(part.indices(size)[:2] for part, size in bounds), []).append(device)
+    parts = {box: _empty([stop - start for start, stop in box], dtype or stored.dtype) for box in devices}
+    for start in stored.starts():
+        block = stored.block(start) if hashing else None
+        if block is not None:
+            digest.update(_bytes(block))
+        for ((first, last), *rest), part in parts.items():
+            a, b = max(start, first), min(start + stored.step, last)
+            if a < b:
+                others = tuple(slice(*bounds) for bounds in rest)
+                rows = stored.store[a:b, *others].read().result() if block is None else block[a - start : b - start, *others]
+                with np.errstate(over="ignore"):
+                    part[a - first : b - first] = rows
+    shape = sharding.shard_shape(stored.shape)
+    arrays = [jax.device_put(part.reshape(shape), device) for box, part in parts.items() for device in devices[box]]
+    array = jax.make_array_from_single_device_arrays(stored.shape, sharding, arrays)
+    return array, Entry(stored.shape, stored.dtype, digest.hexdigest() if hashing else "")
+
+
+def absolute(path: epath.PathLike) -> epath.Path:
+    """What Orbax and tensorstore want; they know gs:// and its like for such."""
+    path = epath.Path(path)
+    return path if "://" in str(path) else path.absolute()
+
+
+def _spec(folder: epath.Path, name: str) -> dict[str, Any]:
+    """Where an array is, in tensorstore's words."""
+    base = f"{folder}/" if "://" in str(folder) else {"driver": "file", "path": f"{folder}/"}
+    kvstore = {"driver": "ocdbt", "base": base, "path": f"{name}/", "cache_pool": "cache_pool#ocdbt"}
+    return {"driver": "zarr", "kvstore": kvstore, "recheck_cached_metadata": False, "recheck_cached_data": False}
+
+
+def _empty(shape: Sequence[int], dtype: str) -> np.ndarray:
+    """Memory that JAX takes over without a copy: it wants 64 bytes' alignment."""
+    kind = jax.numpy.dtype(dtype)
+    size = math.prod(shape) * kind.itemsize
+    raw = np.empty(size + 64, np.uint8)
+    skip = -raw.ctypes.data % 64
+    return raw[skip : skip + size].view(kind).reshape(shape)
+
+
+def _bytes(block: np.ndarray) -> memoryview:
+    """The bytes of an array, row after row: hashlib does not know bfloat16."""
+    return np.ascontiguousarray(block).reshape(-1).view(np.uint8).data
