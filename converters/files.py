@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
@@ -19,8 +19,12 @@ from vitjax.config import Error
 
 from . import npz_file, safetensors_file
 from .json_file import read_json
-from .stored import NAME_LIMIT, RANK_LIMIT, TENSOR_LIMIT, Flat, Shape, Tensor
-from .wrappers import TOP, beginning, stripped
+from .stored import NAME_LIMIT, RANK_LIMIT, TENSOR_LIMIT, Flat, Shape, Stored, Tensor
+from .wrappers import TOP, Several, beginning, stripped
+
+__all__ = [  # Several and read_json are of rooms below: who reads files finds them here
+    "Bundle", "Several", "check", "read", "read_json", "whole", "write_json", "write_safetensors",
+]  # fmt: skip
 
 SIZE_LIMIT = 64 * 2**30  # bytes of one tensor
 SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".npz")
@@ -95,7 +99,7 @@ def _read_file(path: Path, key: str | None) -> Bundle:
     if key not in (None, *TOP) and not bundle.key:  # names instead of nested dicts
         tensors, bundle = _beginning(bundle, str(key)), replace(bundle, key=str(key))
     tensors = stripped(path, tensors)
-    _check(path, tensors)
+    _check_limits(path, tensors)
     return replace(bundle, tensors=tensors)
 
 
@@ -152,7 +156,7 @@ def _beginning(bundle: Bundle, key: str) -> dict[str, Any]:
     return beginning(bundle.path, bundle.tensors, tree + key, "/")
 
 
-def _check(path: Path, tensors: Flat) -> None:
+def _check_limits(path: Path, tensors: Flat) -> None:
     """Refuse what no network has, whatever the format."""
     if not 0 < len(tensors) <= TENSOR_LIMIT:
         raise Error(f"{path} holds {len(tensors)} tensors; between 1 and {TENSOR_LIMIT} are read")
@@ -164,6 +168,14 @@ def _check(path: Path, tensors: Flat) -> None:
             raise Error(f"{where} has {len(shape)} dimensions, more than {RANK_LIMIT}")
         if math.prod(filter(None, shape)) * tensor.dtype.itemsize > SIZE_LIMIT:  # a zero must not hide the other sizes
             raise Error(f"{where} claims the shape {list(shape)}")
+
+
+def check(bundle: Bundle, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
+    """Raise Error where the bytes of a tensor are not those that its format's checksum was made of."""
+    for done, tensor in enumerate(bundle.tensors.values(), 1):
+        if isinstance(tensor, Stored):
+            tensor.check()
+        progress(done, len(bundle.tensors))
 
 
 INSTEAD = {  # first bytes -> what begins so

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import math
@@ -20,6 +21,7 @@ from .config import Error, config_from_json, hw
 if TYPE_CHECKING:
     from .model import Model
 
+KEY = "which of a file's several sets of weights: model_ema, teacher.backbone, params/img; . for its top"
 BATCH = 8  # pictures that are decoded and computed together
 
 
@@ -28,6 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # half-written files are removed then, too
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs, with tracebacks, what is an Error here anyway
+    ours = logging.getLogger("vitjax")
+    ours.handlers = [logging.StreamHandler()]
+    ours.setLevel(logging.INFO)
     try:
         args.run(args)
     except BrokenPipeError:  # `vitjax list | head`: not a failure
@@ -83,16 +88,25 @@ def _list(args: argparse.Namespace) -> None:
 def _inspect(args: argparse.Namespace) -> None:
     from . import checkpoint, converters
 
-    src = _source(args.src)
+    src, files = _source(args.src), converters.files
     if checkpoint.exists(src):
         spec, tensors = checkpoint.restore_spec(src), checkpoint.stored(src)
         about = {"format": "vitjax checkpoint folder", "dialect": "vitjax", "fits": []}
     else:
-        bundle = converters.files.read(src)
-        dialect = converters.recognise(bundle)
-        spec = dialect.read_settings(bundle)
+        try:
+            bundle = files.read(src, args.key)
+        except files.Several as several:
+            print(json.dumps({"path": str(src), "keys": list(several.found)}, indent=1) if args.json else several)
+            return
+        with _progress("checking") as bar:
+            files.check(bundle, bar)
+        known = None
+        with contextlib.suppress(Error):
+            known = converters.recognise(bundle)
+        spec = known.read_settings(bundle) if known else None
         tensors = {name: (tuple(tensor.shape), str(tensor.dtype)) for name, tensor in bundle.tensors.items()}
-        about = {"format": bundle.path.suffix[1:], "dialect": dialect.name, "fits": converters.fitting(bundle, dialect)}
+        about = {"format": bundle.format, "key": bundle.key, "dialect": known.name if known else "none that vitjax knows"}
+        about |= {"fits": converters.fitting(bundle, known) if known else []}
     about |= {"parameters": sum(math.prod(shape) for shape, _ in tensors.values()), "spec": asdict(spec) if spec else None}
     if args.json:
         listed = {name: {"shape": shape, "dtype": dtype} for name, (shape, dtype) in tensors.items()}
@@ -117,6 +131,7 @@ def _convert(args: argparse.Namespace) -> None:
             variant=args.variant,
             config=config,
             dialect=args.dialect,
+            key=args.key,
             classes=args.classes,
             reference=args.reference,
             drop=args.drop,
@@ -259,6 +274,7 @@ def _parser() -> argparse.ArgumentParser:
         "inspect", _inspect, "What is in a file or folder: tensors, dtypes, dialect, architecture. Nothing in it is executed."
     )
     add("src", metavar="SRC", help="a file, a folder, or hf:owner/repo")
+    add("--key", metavar="NAME", help=KEY)
     add("--json", action="store_true")
 
     add = command("convert", _convert, "Another library's weights to a vitjax checkpoint folder.")
@@ -267,6 +283,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--variant", metavar="NAME", help="the architecture, or architecture.tag, of a bare file")
     add("--config", type=Path, metavar="CONFIG.json", help="the config of a network that is in no table, as in spec.json")
     add("--dialect", metavar="NAME", help="the spelling, where it is not recognised")
+    add("--key", metavar="NAME", help=KEY)
     add("--dtype", choices=("keep", "float32", "bfloat16"), default="float32")
     add("--classes", type=int, metavar="N", help="how many classes the file's head has")
     add(
