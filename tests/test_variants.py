@@ -7,8 +7,8 @@ from fnmatch import fnmatchcase
 
 import pytest
 
-from vitjax.config import Error, Preprocess, Spec, ViTConfig, spec_from_json, spec_to_json
-from vitjax.variants import REFUSED, VARIANTS, WEIGHTS, list_models, list_pretrained, parameters, resolve, spec
+from vitjax.config import Error, Preprocess, Source, Spec, ViTConfig, spec_from_json, spec_to_json
+from vitjax.variants import REFUSED, VARIANTS, WEIGHTS, architecture_of, list_models, list_pretrained, parameters, resolve, spec
 from vitjax.weights import IMAGENET, labels
 
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -30,12 +30,11 @@ def test_name_says_patch_and_image(name):
 
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_checkpoint(name):
-    arch, _, tag = name.partition(".")
-    published = spec(name)
-    assert tag and published.name == resolve(name) == name
-    assert published.config == replace(VARIANTS[arch], classes=WEIGHTS[name].classes)
-    assert published.preprocess.size == published.config.image
-    assert bool(published.labels) == (published.config.classes in IMAGENET or tag == "digits")
+    row, published = WEIGHTS[name], spec(name)
+    assert published.name == resolve(name) == name and ("." in name or row.architecture)
+    assert published.config == replace(VARIANTS[architecture_of(name)], classes=row.classes, **row.runs)
+    assert published.preprocess.size == (row.size or published.config.image)
+    assert bool(published.labels) == (published.config.classes in IMAGENET or name.endswith(".digits"))
     assert published.source.reference
 
 
@@ -105,6 +104,18 @@ def test_publishers_spellings(spelling):
     assert resolve(f"{spelling}vit_base_patch16_384.augreg_in1k") == "vit_base_patch16_384.augreg_in1k"
 
 
+def test_publishers_names():
+    assert resolve("hf:google/vit-large-patch16-224") == resolve("google/vit-large-patch16-224") == "google/vit-large-patch16-224"
+    published = spec("google/vit-large-patch16-224")
+    row = replace(VARIANTS["vit_large_patch16_224"], classes=1000)
+    assert published.config == replace(row, eps=1e-12, interpolation="cubic-pytorch")
+    assert published.preprocess == Preprocess(224, 1.0, "squash", "bilinear", *HALF)
+    assert published.source == Source(
+        "huggingface", "hf:google/vit-large-patch16-224", licence="apache-2.0", reference="transformers 5.23.0"
+    )
+    assert published.name in list_pretrained("google") and published.name in list_pretrained("vit_large_patch16_224")
+
+
 def test_architecture_alone():
     assert spec("vit_base_patch16_384") == Spec("vit_base_patch16_384", VARIANTS["vit_base_patch16_384"], Preprocess(384))
 
@@ -115,7 +126,7 @@ def test_architecture_alone():
         ("vit_base_patch16_38", "closest are: vit_base_patch16_384, "),
         ("vit_base_patch16_38.augreg_in1k", "closest are: vit_base_patch16_384, "),
         ("vit_base_patch16_384.augreg", "closest are: vit_base_patch16_384.augreg_in1k, vit_base_patch16_384."),
-        ("hf:google/vit-large-patch16-224", "'hf:google/vit-large-patch16-224'"),
+        ("google/vit-large-patch16-22", "closest are: google/vit-large-patch16-224, "),
         ("vit_giant_patch14_224", "has no published weights"),
         ("vit_giant_patch14_224.untrained", "has no published weights"),
         ("timm/deit_tiny_distilled_patch16_224.fb_in1k", "known to timm, not here: it has a second class token"),

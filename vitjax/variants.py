@@ -229,14 +229,19 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def list_pretrained(pattern: str = "*") -> list[str]:
-    """The published checkpoints, "architecture.tag", that match; the first of an architecture is its default."""
+    """The published checkpoints of which the name matches, or the architecture's; its first "architecture.tag" is its default."""
     return _matching(WEIGHTS, pattern)
 
 
 def _matching(names: Iterable[str], pattern: str) -> list[str]:
     if not re.search(r"[*?[]", pattern):
         pattern = f"*{pattern}*"
-    return [name for name in names if fnmatchcase(name, pattern) or fnmatchcase(name.partition(".")[0], pattern)]
+    return [name for name in names if fnmatchcase(name, pattern) or fnmatchcase(architecture_of(name), pattern)]
+
+
+def architecture_of(name: str) -> str:
+    """The architecture of a published checkpoint: its row says it, or else its name does, up to the first dot."""
+    return (WEIGHTS[name].architecture if name in WEIGHTS else "") or name.partition(".")[0]
 
 
 def architecture(name: str) -> ViTConfig:
@@ -250,14 +255,16 @@ def architecture(name: str) -> ViTConfig:
 
 
 def resolve(name: str) -> str:
-    """The "architecture.tag" of a published checkpoint; an architecture alone is its first tag, which is timm's default.
+    """The name of a published checkpoint in WEIGHTS; an architecture alone is its first tag, which is timm's default.
 
-    timm's own spellings are accepted: "timm/...", "hf_hub:timm/...", "hf-hub:timm/...", "hf:timm/...".
+    Publishers' own spellings are accepted: "timm/...", "hf_hub:timm/...", "hf-hub:timm/...", "hf:google/vit-large-patch16-224".
     """
     name = re.sub(r"^(hf[-_]hub:|hf:)?timm/", "", name)
-    if name in WEIGHTS:
-        return name
+    if (bare := re.sub(r"^(hf[-_]hub:|hf:)", "", name)) in WEIGHTS:
+        return bare
     arch, _, tag = name.partition(".")
+    if "/" in arch:
+        raise unknown("weights", name, WEIGHTS)
     architecture(arch)
     published = [known for known in WEIGHTS if known.startswith(f"{arch}.")]
     if not published:
@@ -268,12 +275,11 @@ def resolve(name: str) -> str:
 
 
 def spec(name: str) -> Spec:
-    """What is known of a published checkpoint, "architecture.tag"; of an architecture alone, what `create` starts from."""
-    if "." not in name:
-        config = architecture(name)
-        return Spec(name, config, Preprocess(config.image))
+    """What is known of a published checkpoint; of an architecture alone, what `create` starts from."""
+    if name in VARIANTS:
+        return Spec(name, VARIANTS[name], Preprocess(VARIANTS[name].image))
     name = resolve(name)
-    return WEIGHTS[name].spec(name, VARIANTS[name.partition(".")[0]])
+    return WEIGHTS[name].spec(name, VARIANTS[architecture_of(name)])
 
 
 def parameters(config: ViTConfig) -> int:

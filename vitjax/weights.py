@@ -19,8 +19,8 @@ class Weights:
 
     classes: int
     crop: float
-    _: KW_ONLY
     architecture: str = ""  # its row of VARIANTS; "": the name up to the first dot
+    _: KW_ONLY
     runs: Mapping[str, Any] = field(default_factory=dict)  # where its library runs that row otherwise: {"eps": 1e-12}
     size: int | None = None  # of its pictures; None: the architecture's
     mean: RGB
@@ -29,7 +29,7 @@ class Weights:
     resample: Literal["bicubic", "bilinear"] = "bicubic"
     labels: str | None = None  # a label set; None: the one of ImageNet's that has so many classes, if any
     licence: str = "apache-2.0"
-    origin: str | None = None  # None: timm's repository of the same name
+    origin: str | None = None  # None: the repository of the same name, or timm's
     dialect: str = "timm"
     reference: str = "timm 1.0.31"
     key: str | None = None  # which of several sets of weights in the file
@@ -38,7 +38,8 @@ class Weights:
     def spec(self, name: str, config: ViTConfig) -> Spec:
         """Everything known of the checkpoint `name` of the architecture `config`."""
         # A quickgelu architecture runs the file of its plain sister, as that was trained.
-        origin = f"hf:timm/{name.replace('_quickgelu', '')}" if self.origin is None else self.origin
+        repository = name if self.architecture else f"timm/{name.replace('_quickgelu', '')}"
+        origin = f"hf:{repository}" if self.origin is None else self.origin
         return Spec(
             name,
             replace(config, classes=self.classes, **self.runs),
@@ -56,6 +57,24 @@ raw      = partial(Weights, mean=(0.0, 0.0, 0.0),                     std=(1.0, 
 ijepa    = partial(imagenet, licence="cc-by-nc-4.0", key="encoder")
 pico     = partial(half, fit="squash", resample="bilinear", 
                    labels="digits", licence="Apache-2.0", origin="", dialect="", reference="vitjax")
+
+# transformers: LayerNorms of ViT and DeiT have eps 1e-12, pictures are squashed, positions resampled without antialiasing.
+HF        = {"interpolation": "cubic-pytorch"}
+HF_VIT    = HF | {"eps": 1e-12}
+HF_REG4   = {"positions": "cls"}  # resampled with antialiasing
+LINEAR    = {"pool": "token_mean"}
+hf        = dict(dialect="huggingface", reference="transformers 5.23.0")
+hf_vit    = partial(half,     **hf, runs=HF_VIT, fit="squash", resample="bilinear")
+hf_768    = partial(hf_vit,   runs=HF_VIT | {"representation": 768})
+hf_1024   = partial(hf_vit,   runs=HF_VIT | {"representation": 1024})
+hf_1280   = partial(hf_vit,   runs=HF_VIT | {"representation": 1280})
+hf_dino   = partial(imagenet, **hf, runs=HF_VIT, fit="squash", resample="bilinear")
+hf_deit   = partial(imagenet, **hf, runs=HF_VIT, fit="squash")
+hf_taught = partial(hf_deit,  runs=HF_VIT | {"registers": 1, "distilled": True})
+hf_dino2  = partial(imagenet, **hf, runs=HF, size=224)  # smaller than those of the positions
+hf_2lin   = partial(hf_dino2, runs=HF | LINEAR)
+hf_reg4   = partial(hf_dino2, runs=HF_REG4)
+hf_4lin   = partial(hf_reg4,  runs=HF_REG4 | LINEAR)
 
 IJEPA = "https://dl.fbaipublicfiles.com/ijepa/%s.pth.tar"
 
@@ -368,6 +387,46 @@ WEIGHTS: dict[str, Weights] = {
     "deit3_large_patch16_384.fb_in22k_ft_in1k":                 imagenet(  1000, 1.0),
     "deit3_huge_patch14_224.fb_in1k":                           imagenet(  1000, 0.9),
     "deit3_huge_patch14_224.fb_in22k_ft_in1k":                  imagenet(  1000, 1.0),
+    # Hugging Face's (transformers), by the names of its repositories
+    "google/vit-base-patch16-224":                             hf_vit   ( 1000,       1.0, "vit_base_patch16_224"),
+    "google/vit-base-patch16-384":                             hf_vit   ( 1000,       1.0, "vit_base_patch16_384"),
+    "google/vit-base-patch32-384":                             hf_vit   ( 1000,       1.0, "vit_base_patch32_384"),
+    "google/vit-large-patch16-224":                            hf_vit   ( 1000,       1.0, "vit_large_patch16_224"),
+    "google/vit-large-patch16-384":                            hf_vit   ( 1000,       1.0, "vit_large_patch16_384"),
+    "google/vit-large-patch32-384":                            hf_vit   ( 1000,       1.0, "vit_large_patch32_384"),
+    "google/vit-base-patch16-224-in21k":                       hf_768   (    0,       1.0, "vit_base_patch16_224"),
+    "google/vit-base-patch32-224-in21k":                       hf_768   (    0,       1.0, "vit_base_patch32_224"),
+    "google/vit-large-patch16-224-in21k":                      hf_1024  (    0,       1.0, "vit_large_patch16_224"),
+    "google/vit-large-patch32-224-in21k":                      hf_1024  (    0,       1.0, "vit_large_patch32_224"),
+    "google/vit-huge-patch14-224-in21k":                       hf_1280  (    0,       1.0, "vit_huge_patch14_224"),
+    "facebook/dino-vits16":                                    hf_dino  (    0,       1.0, "vit_small_patch16_224"),
+    "facebook/dino-vits8":                                     hf_dino  (    0,       1.0, "vit_small_patch8_224"),
+    "facebook/dino-vitb16":                                    hf_dino  (    0,       1.0, "vit_base_patch16_224"),
+    "facebook/dino-vitb8":                                     hf_dino  (    0,       1.0, "vit_base_patch8_224"),
+    "facebook/deit-tiny-patch16-224":                          hf_deit  ( 1000, 224 / 256, "deit_tiny_patch16_224"),
+    "facebook/deit-small-patch16-224":                         hf_deit  ( 1000, 224 / 256, "deit_small_patch16_224"),
+    "facebook/deit-base-patch16-224":                          hf_deit  ( 1000, 224 / 256, "deit_base_patch16_224"),
+    "facebook/deit-base-patch16-384":                          hf_deit  ( 1000, 384 / 438, "deit_base_patch16_384"),
+    "facebook/deit-tiny-distilled-patch16-224":                hf_taught( 1000, 224 / 256, "deit_tiny_patch16_224"),
+    "facebook/deit-small-distilled-patch16-224":               hf_taught( 1000, 224 / 256, "deit_small_patch16_224"),
+    "facebook/deit-base-distilled-patch16-224":                hf_taught( 1000, 224 / 256, "deit_base_patch16_224"),
+    "facebook/deit-base-distilled-patch16-384":                hf_taught( 1000, 384 / 438, "deit_base_patch16_384"),
+    "facebook/dinov2-small":                                   hf_dino2 (    0, 224 / 256, "vit_small_patch14_dinov2"),
+    "facebook/dinov2-base":                                    hf_dino2 (    0, 224 / 256, "vit_base_patch14_dinov2"),
+    "facebook/dinov2-large":                                   hf_dino2 (    0, 224 / 256, "vit_large_patch14_dinov2"),
+    "facebook/dinov2-giant":                                   hf_dino2 (    0, 224 / 256, "vit_giant_patch14_dinov2"),
+    "facebook/dinov2-small-imagenet1k-1-layer":                hf_2lin  ( 1000, 224 / 256, "vit_small_patch14_dinov2"),
+    "facebook/dinov2-base-imagenet1k-1-layer":                 hf_2lin  ( 1000, 224 / 256, "vit_base_patch14_dinov2"),
+    "facebook/dinov2-large-imagenet1k-1-layer":                hf_2lin  ( 1000, 224 / 256, "vit_large_patch14_dinov2"),
+    "facebook/dinov2-giant-imagenet1k-1-layer":                hf_2lin  ( 1000, 224 / 256, "vit_giant_patch14_dinov2"),
+    "facebook/dinov2-with-registers-small":                    hf_reg4  (    0, 224 / 256, "vit_small_patch14_reg4_dinov2"),
+    "facebook/dinov2-with-registers-base":                     hf_reg4  (    0, 224 / 256, "vit_base_patch14_reg4_dinov2"),
+    "facebook/dinov2-with-registers-large":                    hf_reg4  (    0, 224 / 256, "vit_large_patch14_reg4_dinov2"),
+    "facebook/dinov2-with-registers-giant":                    hf_reg4  (    0, 224 / 256, "vit_giant_patch14_reg4_dinov2"),
+    "facebook/dinov2-with-registers-small-imagenet1k-1-layer": hf_4lin  ( 1000, 224 / 256, "vit_small_patch14_reg4_dinov2"),
+    "facebook/dinov2-with-registers-base-imagenet1k-1-layer":  hf_4lin  ( 1000, 224 / 256, "vit_base_patch14_reg4_dinov2"),
+    "facebook/dinov2-with-registers-large-imagenet1k-1-layer": hf_4lin  ( 1000, 224 / 256, "vit_large_patch14_reg4_dinov2"),
+    "facebook/dinov2-with-registers-giant-imagenet1k-1-layer": hf_4lin  ( 1000, 224 / 256, "vit_giant_patch14_reg4_dinov2"),
 }
 
 # No two sets have one size, so timm, too, tells them apart by it (timm/data/imagenet_info.py).
