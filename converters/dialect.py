@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from vitjax.config import Spec, ViTConfig
+from vitjax.config import Preprocess, Spec, ViTConfig
 
 from .files import Bundle
 from .mapping import Rule
@@ -35,3 +35,4 @@ class Dialect:
     write_settings: Callable[[Spec], Mapping[str, Json]] = lambda spec: {}  # file name -> JSON, beside an exported file
     write_metadata: Callable[[Spec], dict[str, str]] = lambda spec: {"format": "pt"}  # in its header
     ignore: tuple[str, ...] = ()  # regular expressions of tensors that are no parameters, of the respelt names
+    pictures: Preprocess = field(default_factory=Preprocess)  # but for their size: of a network of the user's own (--config)

@@ -8,16 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from vitjax import variants
-from vitjax.config import Error, Preprocess, Spec, ViTConfig, unknown
+from vitjax.config import Error, Spec, ViTConfig, unknown
 from vitjax.model import shapes
 
 from .dialect import Dialect
 from .files import Bundle
+from .google import GOOGLE
 from .mapping import Slot, compare, slots
 from .stored import Flat, Tensor
 from .timm import TIMM
 
-DIALECTS = {dialect.name: dialect for dialect in (TIMM,)}
+DIALECTS = {dialect.name: dialect for dialect in (TIMM, GOOGLE)}
 
 
 def named_dialect(name: str) -> Dialect:
@@ -43,7 +44,7 @@ def spec_of(
     """What the files say, or else what the user says; both only where they agree. `reference`: see `convert`."""
     found = dialect.read_settings(bundle)
     if config is not None:
-        return Spec(bundle.path.stem, config, found.preprocess if found else Preprocess(config.image))
+        return Spec(bundle.path.stem, config, found.preprocess if found else replace(dialect.pictures, size=config.image))
     if found is None and variant is None:
         fits = fitting(bundle, dialect)
         raise Error(

@@ -30,6 +30,7 @@ STOREYS = [
     "vitjax.converters.dialect",
     "vitjax.converters.timm_settings",
     "vitjax.converters.timm",
+    "vitjax.converters.google",
     "vitjax.converters.identify",
     "vitjax.converters vitjax.download",
     "vitjax.hub",
