@@ -130,19 +130,47 @@ def is_floating(dtype: np.dtype) -> bool:
 
 @dataclass(frozen=True)
 class Leaf:
-    """One leaf of ours that is still in their tensors: `numpy.asarray` reads it, layer by layer."""
+    """One leaf of ours that is still in their tensors: `numpy.asarray` reads it, `rows` layer by layer."""
 
     shape: Shape
     dtype: np.dtype
     parts: tuple[tuple[Slot, int], ...]  # one for each layer: the slot, and which of its slices
     theirs: Flat
 
+    def rows(self) -> Iterator[np.ndarray]:
+        """Our layers, each valid until the next; of a leaf that is not stacked, what it has on its first axis."""
+        if self.parts[0][0].layer is None:
+            yield from np.asarray(self)
+            return
+        row = np.empty(self.shape[1:], self.dtype)  # one for all: memory that is new has to be cleared first
+        for part in self.parts:
+            yield self._read(part, row)
+
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         out = np.empty(self.shape, dtype or self.dtype)
-        for slot, part in self.parts:
-            with np.errstate(over="ignore"):  # an overflow becomes infinite, which `to_ours` has looked for
-                out[... if slot.layer is None else slot.layer] = _split(slot, np.asarray(self.theirs[slot.theirs]))[part]
+        for part in self.parts:
+            self._read(part, out if part[0].layer is None else out[part[0].layer])
         return out
+
+    def _read(self, part: tuple[Slot, int], out: np.ndarray) -> np.ndarray:
+        slot, number = part
+        with np.errstate(over="ignore"):  # an overflow becomes infinite, which `to_ours` has looked for
+            _copy(_split(slot, np.asarray(self.theirs[slot.theirs]))[number], out)
+        return out
+
+
+def _copy(src: np.ndarray, out: np.ndarray) -> None:
+    """out[...] = src; a transposed matrix tile by tile, which is three times as fast.
+
+    A tile takes one line of the cache (64 bytes) of so many rows as stay there, however far apart they are.
+    """
+    if src.ndim != 2 or abs(src.strides[1]) <= abs(src.strides[0]):
+        out[...] = src
+        return
+    rows, columns = 512, 64 // src.itemsize
+    for i in range(0, src.shape[0], rows):
+        for j in range(0, src.shape[1], columns):
+            out[i : i + rows, j : j + columns] = src[i : i + rows, j : j + columns]
 
 
 def to_ours(
