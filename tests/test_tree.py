@@ -1,6 +1,7 @@
 """The parameter tree is public, and what is done with it is plain JAX: pytree, jit, export, the NNX bridge, drop path."""
 
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 
 import jax
@@ -13,7 +14,7 @@ from tests.test_mapping import SMALL, TINY
 from vitjax import Model, Preprocess, Spec, ViTConfig
 from vitjax.layers import Block
 from vitjax.model import abstract, build, initialise, shapes
-from vitjax.variants import VARIANTS
+from vitjax.variants import VARIANTS, parameters
 
 GOLDEN = Path(__file__).parent / "fixtures" / "tree.txt"
 GOLDEN_ROWS = (
@@ -24,18 +25,28 @@ EVERYTHING = ViTConfig(
     64, 8, 96, 5, 6, 160, 7, registers=2, norm_pre=True, qkv_bias="qv", qk_norm=True, attn_norm=True, mlp_norm=True, gated=True,
     layer_scale=0.1, pool="map", head_bias=False,
 )  # fmt: skip
+OTHERS = {  # what EVERYTHING cannot have beside the rest
+    "pre_logits": replace(TINY, representation=6, pool="token_mean", registers=2, positions="cls"),
+    "distilled": replace(TINY, registers=1, distilled=True),
+}
 
 
 def tree() -> str:
     """`python -m tests.test_tree` writes this. Saved checkpoints have these names and shapes: a change breaks them."""
     lines = []
-    for name, config in [*((row, VARIANTS[row]) for row in GOLDEN_ROWS), ("everything", EVERYTHING)]:
+    for name, config in [*((row, VARIANTS[row]) for row in GOLDEN_ROWS), ("everything", EVERYTHING), *OTHERS.items()]:
         lines += [name, *(f"  {path:28} {' '.join(map(str, shape))}" for path, shape in sorted(shapes(config).items())), ""]
     return "\n".join(lines)
 
 
 def test_the_tree_is_the_golden_one():
     assert tree() == GOLDEN.read_text()
+
+
+@pytest.mark.parametrize("config", [EVERYTHING, *OTHERS.values()])
+def test_parameters_are_counted_without_building(config):
+    assert parameters(config) == sum(map(prod, shapes(config).values()))
+    assert shapes(replace(config, classes=7))["head/kernel"] == (config.features, 7)
 
 
 @pytest.fixture(scope="module")

@@ -132,7 +132,7 @@ class Model:
         """Logits from tokens, or with `pre_logits` what enters the head: the pooled features (B, width)."""
         return _apply(self.module, "forward_head", self.params, jnp.asarray(tokens), (pre_logits,))
 
-    def embed(self, x: Images) -> Float[Array, "B C"]:
+    def embed(self, x: Images) -> Float[Array, "B F"]:
         """Pooled features (B, width), in one call."""
         return _apply(self.module, _embed, self.params, self._images(x))
 

@@ -111,7 +111,7 @@ class ViT(nn.Module):
             x = jnp.tanh(self.pre_logits(x))
         return self.head(x) if cfg.classes and not pre_logits else x
 
-    def pooled(self, tokens: Float[Array, "B N C"]) -> Float[Array, "B C"]:
+    def pooled(self, tokens: Float[Array, "B N C"]) -> Float[Array, "B F"]:
         """One vector for a picture, normed."""
         cfg = self.cfg
         token, seen = tokens[:, cfg.cls_at], tokens if cfg.pool_prefix else tokens[:, cfg.prefix :]
