@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import IO, Any
+from io import BufferedIOBase
+from typing import Any
 
 from vitjax.config import Error
 
@@ -28,7 +29,7 @@ KEYS = (str, int, float, bool, bytes, type(None))
 
 
 def unpickle(
-    file: IO[bytes], end: int, where: str, symbol: Callable[[str, str], Symbol], refer: Callable[[object], object]
+    file: BufferedIOBase, end: int, where: str, symbol: Callable[[str, str], Symbol], refer: Callable[[object], object]
 ) -> object:
     """The object that the pickle at this place of a file describes; `end` is where it must have ended.
 
@@ -44,7 +45,7 @@ def unpickle(
 class Machine:
     """A stack and a memo, while one pickle is read."""
 
-    def __init__(self, file: IO[bytes], end: int, symbol: Callable[[str, str], Symbol], refer: Callable[[object], object]):
+    def __init__(self, file: BufferedIOBase, end: int, symbol: Callable[[str, str], Symbol], refer: Callable[[object], object]):
         self.file, self.end, self.symbol, self.refer = file, end, symbol, refer
         self.stack: list[Any] = []
         self.outer: list[list[Any]] = []  # what waits below each open mark
