@@ -6,9 +6,10 @@ import contextlib
 import functools
 import hashlib
 import json
+import logging
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
@@ -17,10 +18,11 @@ import numpy as np
 
 from vitjax.config import Error
 
-from . import npz_file, safetensors_file
+from . import npz_file, safetensors_file, torch_file
 from .json_file import read_json
 from .stored import NAME_LIMIT, RANK_LIMIT, TENSOR_LIMIT, Flat, Shape, Stored, Tensor
-from .wrappers import TOP, Several, beginning, stripped
+from .torch_zip import Archive
+from .wrappers import TOP, Several, beginning, opened, stripped
 
 __all__ = [  # Several and read_json are of rooms below: who reads files finds them here
     "Bundle", "Several", "check", "read", "read_json", "whole", "write_json", "write_safetensors",
@@ -31,6 +33,8 @@ SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".npz")
 PREFERRED = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 INDEX = ".index.json"
 TREES = ("", "params/", "opt/target/")  # where big_vision's trees of parameters begin
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,8 @@ def read(src: str | os.PathLike, key: str | None = None) -> Bundle:
         raise Error(f"{path} does not exist")
     if not path.is_dir():
         return _read_file(path, key)
-    beside = {name: path / f"{name}.json" for name in ("config", "preprocessor_config")}
-    config, preprocessor = (read_json(file) if file.exists() else None for file in beside.values())
+    beside = [path / name for name in ("config.json", "preprocessor_config.json")]
+    config, preprocessor = (read_json(file) if file.exists() else None for file in beside)
     return replace(_read_file(_weights(path), key), config=config, preprocessor=preprocessor)
 
 
@@ -117,7 +121,19 @@ def _read_one(path: Path, start: bytes, key: str | None = None) -> Bundle:
         return Bundle(path, tensors, meta=meta, format="safetensors")
     if npz_file.is_npz(start):
         return Bundle(path, npz_file.read(path), format="npz")
+    if torch_file.is_torch(start):
+        found = opened(path, torch_file.read(path), key)
+        if found.key:
+            others = f"; also there: {', '.join(found.others)}" if found.others else ""
+            log.info("reading %s of %s%s", found.key, path, others)
+        return Bundle(path, found.tensors, meta=found.meta, key=found.key, format=_torch_format(path, start))
     raise Error(f"{path} {_instead(start)}")
+
+
+def _torch_format(path: Path, start: bytes) -> str:
+    if not start.startswith(b"PK"):
+        return "PyTorch stream"  # before 1.6, or on request
+    return "TorchScript" if Archive(path).script else "PyTorch zip"
 
 
 def _read_index(path: Path) -> Bundle:
@@ -170,19 +186,17 @@ def _check_limits(path: Path, tensors: Flat) -> None:
             raise Error(f"{where} claims the shape {list(shape)}")
 
 
-def check(bundle: Bundle, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
+def check(bundle: Bundle) -> None:
     """Raise Error where the bytes of a tensor are not those that its format's checksum was made of."""
-    for done, tensor in enumerate(bundle.tensors.values(), 1):
+    for tensor in bundle.tensors.values():
         if isinstance(tensor, Stored):
             tensor.check()
-        progress(done, len(bundle.tensors))
 
 
 INSTEAD = {  # first bytes -> what begins so
     b"version https://git-lfs": "a Git LFS pointer, not the weights: run `git lfs pull` where it came from",
     b"PK\5\6": "an empty zip archive: download it again",
     b"\x93NUMPY": "a single array (.npy), not a set of named ones: save it with numpy.savez",
-    b"\x80": "a bare pickle, not written by torch.save, and vitjax does not run pickles: save it with torch.save or safetensors",
     b"\x1f\x8b": "compressed with gzip: unpack it first",
     b"\x89HDF": "HDF5 (Keras), which vitjax does not read: save its arrays with numpy.savez",
     b"GGUF": "GGUF, which vitjax does not read: give the file that it was made from",

@@ -6,11 +6,11 @@ it looks, and inflates without a limit. Here every member is an array of plain n
 
 from __future__ import annotations
 
+import ast
 import io
 import math
 import re
 import struct
-import warnings
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ import numpy as np
 
 from vitjax.config import Error
 
-from .stored import NAME_LIMIT, TENSOR_LIMIT, Shape
+from .stored import NAME_LIMIT, TENSOR_LIMIT, Record, Shape, Stored
 
-HEADER_LIMIT = 10_000  # bytes of one array's description; numpy's own limit
+HEADER_LIMIT = 10_000  # bytes of an array's description; numpy's own limit is as low
 RATIO_LIMIT = 100  # how much larger than its deflated form a member may be,
 FREE_SIZE = 2**20  # once it is larger than this: a bias of zeros shrinks to nothing
 NAME = re.compile(r"(?!/)(?!.*\.\.)([A-Za-z0-9_./-]+)\.npy")
@@ -35,7 +35,8 @@ DIRECTORY_LIMIT = TENSOR_LIMIT * 200  # bytes
 DESCRIPTOR = 24  # bytes: sizes and checksum again, behind members that were written to a stream
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
-KINDS = {"f2", "f4", "f8", "i4", "i8", "u1", "b1", "V2"}  # V2: how numpy writes bfloat16, which it does not know
+RAW = -zlib.MAX_WBITS  # a deflated stream as zip has it, without a header of its own
+KIND = re.compile("([<>|])(f2|f4|f8|i4|i8|u1|b1|V2)")  # V2: how numpy writes bfloat16, which it does not know
 
 
 @dataclass(frozen=True)
@@ -43,49 +44,39 @@ class Member:
     """One file in an archive."""
 
     path: Path  # of the archive
-    name: str
-    offset: int  # of its bytes in the archive
-    packed: int  # how many those are
-    size: int  # and how many when inflated
-    crc: int
+    record: Record  # its bytes, and the checksum of what they are when inflated
+    size: int  # then
     deflated: bool
 
-    def read(self, limit: int | None = None) -> bytes:
-        """Its bytes, checked; or up to `limit` of the first of them, not checked."""
+    def start(self) -> bytes:
+        """The first of its bytes, not checked: enough to hold the description of an array."""
         with self.path.open("rb") as file:
-            file.seek(self.offset)
-            data = file.read(self.packed if limit is None else min(self.packed, limit))
-        try:
-            if self.deflated:  # never more than it claims, were it a bomb
-                data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, limit or self.size + 1)
-        except zlib.error as error:
-            raise self.refused(f"is damaged: {error}. Download it again") from error
-        if limit is None and (len(data) != self.size or zlib.crc32(data) != self.crc):
-            raise self.refused("is damaged: it is not what its checksum was made of. Download it again")
-        return data
+            file.seek(self.record.offset)
+            packed = file.read(min(self.record.size, HEADER_LIMIT))
+        return zlib.decompressobj(RAW).decompress(packed, HEADER_LIMIT) if self.deflated else packed
 
     def refused(self, reason: str) -> Error:
-        return Error(f"{self.path}: {self.name} {reason}")
+        return Error(f"{self.path}: {self.record.name} {reason}")
 
 
 @dataclass(frozen=True)
-class Array:
-    """A tensor that is still a member of an archive."""
+class Deflated(Stored):
+    """A tensor in a deflated member; `offset` counts from the member's first inflated byte."""
 
-    member: Member
-    start: int  # of its numbers, behind the description
-    kind: np.dtype  # as stored, in either byte order
-    shape: Shape
-    fortran: bool
+    inflated: int = 0  # bytes of the whole member
 
-    @property
-    def dtype(self) -> np.dtype:
-        return self.kind.newbyteorder("=")
-
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        data = np.frombuffer(self.member.read(), self.kind, offset=self.start)
-        data = data.reshape(self.shape, order="F" if self.fortran else "C")
-        return np.asarray(data, dtype or self.dtype, order="C")
+    def _read(self, size: int) -> np.ndarray:
+        assert self.record is not None
+        with self.path.open("rb") as file:
+            file.seek(self.record.offset)
+            packed = file.read(self.record.size)
+        try:
+            data = zlib.decompressobj(RAW).decompress(packed, self.inflated + 1)  # never more than it claims, were it a bomb
+        except zlib.error as error:
+            raise Error(f"{self.path}: {self.record.name} is damaged: {error}. Download the file again") from error
+        if len(data) != self.inflated or zlib.crc32(data) != self.record.crc:
+            raise Error(f"{self.path}: {self.record.name} is damaged: its checksum is another. Download the file again")
+        return np.frombuffer(data, np.uint8, size, self.offset).copy()
 
 
 def is_npz(start: bytes) -> bool:
@@ -96,30 +87,42 @@ def is_npz(start: bytes) -> bool:
     return start[LOCAL.size : LOCAL.size + length].endswith(b".npy")
 
 
-def read(path: Path) -> dict[str, Array]:
+def read(path: Path) -> dict[str, Stored]:
     """The arrays of a file, still in it, by the names they were saved under."""
-    return {member.name.removesuffix(".npy"): _array(member) for member in _members(path)}
+    return {member.record.name.removesuffix(".npy"): _array(member) for member in _members(path)}
 
 
-def _array(member: Member) -> Array:
-    """What a member's description says. numpy's own parser reads it: literals only, no expression is evaluated."""
-    text = io.BytesIO(member.read(HEADER_LIMIT))
+def _array(member: Member) -> Stored:
+    """An array by what its description says, which must be what its bytes can hold."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # a description that numpy has to mend
-            version = np.lib.format.read_magic(text)
-            readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-            if version not in readers:
-                raise ValueError(f"version {version} of the format is for structured arrays")
-            shape, fortran, kind = readers[version](text, max_header_size=HEADER_LIMIT)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError, Warning) as error:
-        reason = (str(error).splitlines() or [""])[0]
-        raise member.refused(f"is not an array that can be read: {reason}") from error
-    if kind.str[1:] not in KINDS:
-        raise member.refused(f"is of type {str(kind)[:80]}: only plain numbers are read")
-    if min(shape, default=0) < 0 or text.tell() + math.prod(shape) * kind.itemsize != member.size:
-        raise member.refused(f"claims the shape {shape} and holds {member.size - text.tell()} bytes of numbers")
-    return Array(member, text.tell(), BFLOAT16 if kind.kind == "V" else kind, shape, fortran)
+        descr, fortran, shape, start = _description(member.start())
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError, zlib.error) as error:  # literal_eval has many words
+        raise member.refused("is not an array that can be read: its description is damaged, or no description") from error
+    if not (match := KIND.fullmatch(descr)):
+        raise member.refused(f"is of type {descr[:40]!r}: only plain numbers are read")
+    if start + math.prod(shape) * int(descr[-1]) != member.size:
+        raise member.refused(f"claims the shape {shape} and has {member.size - start} bytes of numbers")
+    order, code = "big" if match[1] == ">" else "little", match[2]
+    dtype = BFLOAT16 if code == "V2" else np.dtype(code)
+    strides = tuple(math.prod(shape[:axis]) for axis in range(len(shape))) if fortran and 0 not in shape else None
+    if member.deflated:
+        return Deflated(member.path, start, dtype, shape, strides, order, record=member.record, inflated=member.size)
+    return Stored(member.path, member.record.offset + start, dtype, shape, strides, order, record=member.record)
+
+
+def _description(data: bytes) -> tuple[str, bool, Shape, int]:
+    """Type, order, shape, and where the numbers begin. Literals only: no expression is evaluated."""
+    if (version := data[:8]) not in (b"\x93NUMPY\1\0", b"\x93NUMPY\2\0"):  # 3 is for structured arrays
+        raise ValueError("not an array")
+    begin = 8 + 2 * version[6]
+    end = begin + int.from_bytes(data[8:begin], "little")
+    if end > len(data):
+        raise ValueError("cut short, or far longer than any")
+    match ast.literal_eval(data[begin:end].decode("latin-1")):
+        case {"descr": str(descr), "fortran_order": bool(fortran), "shape": tuple(shape), **rest} if not rest:
+            if all(type(size) is int and size >= 0 for size in shape):
+                return descr, fortran, shape, end
+    raise ValueError("another description than numpy writes")
 
 
 def _members(path: Path) -> list[Member]:
@@ -140,10 +143,10 @@ def _members(path: Path) -> list[Member]:
         raise Error(f"{path} is not a whole .npz: {error}. Download it again") from error
     names = set()
     for member, after in zip(members, starts[1:], strict=True):
-        if member.name in names:
-            raise member.refused("is there twice")
-        names.add(member.name)
-        if starts[0] != 0 or not 0 <= after - member.offset - member.packed <= DESCRIPTOR:
+        if member.record.name in names:
+            raise member.refused("is there twice: readers disagree which of them counts")
+        names.add(member.record.name)
+        if starts[0] != 0 or not 0 <= after - member.record.offset - member.record.size <= DESCRIPTOR:
             raise member.refused("overlaps with others, or other bytes are around it")
     return members
 
@@ -153,15 +156,16 @@ def _member(path: Path, info: zipfile.ZipInfo, file: IO[bytes]) -> Member:
     file.seek(info.header_offset)
     mark, _, flags, method, *_, name_length, extra_length = LOCAL.unpack(file.read(LOCAL.size))
     name, offset = file.read(name_length), file.tell() + extra_length
-    member = Member(path, info.filename, offset, info.compress_size, info.file_size, info.CRC, method == zipfile.ZIP_DEFLATED)
+    record = Record(info.filename, offset, info.compress_size, info.CRC)
+    member = Member(path, record, info.file_size, method == zipfile.ZIP_DEFLATED)
     if not NAME.fullmatch(info.orig_filename) or len(name) > NAME_LIMIT:
         raise Error(f"{path}: {info.orig_filename[:80]!r} is not the name of an array: only NAME.npy is read")
     if mark != b"PK\3\4" or name != info.orig_filename.encode() or method != info.compress_type:
         raise member.refused("is described in two ways")
     if (flags | info.flag_bits) & ~FLAGS or method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise member.refused("is encrypted, or packed in a way that numpy does not use")
-    if not member.deflated and member.size != member.packed:
+    if not member.deflated and member.size != record.size:
         raise member.refused("is described in two ways")
-    if member.size > max(FREE_SIZE, RATIO_LIMIT * member.packed):
-        raise member.refused(f"would grow from {member.packed} to {member.size} bytes: refused as a deflate bomb")
+    if member.size > max(FREE_SIZE, RATIO_LIMIT * record.size):
+        raise member.refused(f"would grow from {record.size} to {member.size} bytes: refused as a deflate bomb")
     return member

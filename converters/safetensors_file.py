@@ -21,7 +21,7 @@ import numpy as np
 from vitjax.config import Error
 
 from .json_file import parse
-from .stored import Shape, Stored
+from .stored import TENSOR_LIMIT, Shape, Stored
 
 HEADER_LIMIT = 100_000_000  # bytes; the format's own limit
 
@@ -33,8 +33,8 @@ DTYPES = {
 
 
 def is_safetensors(start: bytes) -> bool:
-    """Whether a file may be safetensors, by its first bytes: the length of a header, and the header's brace."""
-    return len(start) > 8 and start[8:9] == b"{"
+    """Whether a file may be safetensors, by its first bytes: the length of a header, which no text is, and the header's brace."""
+    return start[8:9] == b"{" and b"\0" in start[:8]
 
 
 def read(path: Path) -> tuple[dict[str, Stored], dict[str, str]]:
@@ -45,6 +45,8 @@ def read(path: Path) -> tuple[dict[str, Stored], dict[str, str]]:
         metadata = header.pop("__metadata__", {})
         if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
             raise ValueError("__metadata__ must map names to strings")
+        if len(header) > TENSOR_LIMIT:  # as for every format, but before anything is made of each
+            raise Error(f"{path} holds {len(header)} tensors, more than {TENSOR_LIMIT}")
         for name, entry in header.items():
             dtype, shape, span = _entry(path, name[:80], entry)
             tensors[name] = Stored(path, start + span[0], dtype, shape)

@@ -1,143 +1,255 @@
-"""Files of weights: what is read is what was written; what is not weights is refused with its own diagnosis."""
+"""What a path leads to: every container by its bytes, folders and shards by their rules, and everything else by its own name."""
 
+import gzip
+import hashlib
 import json
 import os
 import struct
+import tarfile
+import zipfile
+from pathlib import Path
 
-import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from vitjax import Error
+from vitjax.cli import main
 from vitjax.converters import files
 
-
-def raw(header: object, data: bytes = b"") -> bytes:
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + data
+A, B = {"a": np.arange(6, dtype="f4").reshape(2, 3)}, {"b": np.ones(4, "f4"), "c": np.zeros(2, "f2")}
 
 
-def entry(dtype: str = "F32", shape: tuple = (2,), start: int = 0, end: int = 8) -> dict:
-    return {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
-def test_reads_what_the_library_wrote(tmp_path):
-    rng = np.random.default_rng(0)
-    tensors = {"a.weight": rng.standard_normal((3, 5)).astype("f4"), "b": np.full((), 2.5, "f2"), "c": np.zeros((0, 4), "f4")}
-    tensors["d"] = rng.standard_normal((2, 2, 2)).astype(ml_dtypes.bfloat16)
-    save_file(tensors, tmp_path / "x.safetensors")
-    found = files.read(tmp_path / "x.safetensors").tensors
-    assert set(found) == set(tensors)
-    for name, array in tensors.items():
-        assert (found[name].shape, found[name].dtype) == (array.shape, array.dtype)
-        np.testing.assert_array_equal(np.asarray(found[name]), array)
+def same(found: files.Bundle, arrays: dict[str, np.ndarray]) -> bool:
+    return {name: np.asarray(t).tobytes() for name, t in found.tensors.items()} == {n: a.tobytes() for n, a in arrays.items()}
 
 
-def test_writes_what_the_library_reads(tmp_path):
-    tensors = {"a": np.arange(6, dtype="f4").reshape(2, 3), "b": np.ones((), "f2"), "c": np.ones(3, ml_dtypes.bfloat16)}
-    path = tmp_path / "deep" / "x.safetensors"
-    files.write_safetensors(path, {name: (a.shape, a.dtype) for name, a in tensors.items()}, tensors.items())
-    for name, array in load_file(path).items():
-        np.testing.assert_array_equal(array, tensors[name])
-    assert os.listdir(path.parent) == ["x.safetensors"]
+def test_the_name_of_a_file_says_nothing(folder):
+    save_file(A, folder / "x.npz")
+    with open("x.safetensors", "wb") as file:
+        np.savez(file, **A)
+    for name, kind in (("x.npz", "safetensors"), ("x.safetensors", "npz")):
+        bundle = files.read(name)
+        assert bundle.format == kind
+        assert same(bundle, A)
 
 
-def test_a_failed_write_leaves_nothing(tmp_path):
-    def tensors():
-        yield "a", np.zeros(2, "f4")
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        files.write_safetensors(tmp_path / "x.safetensors", {"a": ((2,), np.dtype("f4")), "b": ((2,), np.dtype("f4"))}, tensors())
-    assert os.listdir(tmp_path) == []
+@pytest.mark.parametrize("first", [b" ", b"{", b"[", b"<", b"P", b"\x80", b"\x93", b"\x1f"])
+def test_a_header_whose_length_begins_as_another_format_does(first, folder):
+    header = b'{"a":{"dtype":"U8","shape":[3],"data_offsets":[0,3]}}'.ljust(256 + first[0])
+    (folder / "x").write_bytes(struct.pack("<Q", len(header)) + header + b"abc")
+    assert np.asarray(files.read("x").tensors["a"]).tobytes() == b"abc"
 
 
-GOOD = raw({"a": entry()}, bytes(8))
-REFUSED = {
-    "empty": (b"", "is empty"),
-    "a Git LFS pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS"),
-    "a web page": (b"\n<!DOCTYPE html><html>", "web page"),
-    "a PyTorch archive": (b"PK\x03\x04" + bytes(40), "PyTorch"),
-    "JSON": (b'{"a": 1}', "JSON"),
-    "noise": (bytes(range(200, 256)), "no file of weights"),
-    "seven bytes": (bytes(7), "no file of weights"),
-    "half a header": (GOOD[:30], "whole"),
-    "half the data": (GOOD[:-4], "whole"),
-    "trailing bytes": (GOOD + b"x", "whole"),
-    "a key given twice": (
-        raw(b'{"a":' + json.dumps(entry()).encode() + b',"a":' + json.dumps(entry()).encode() + b"}", bytes(8)),
-        "twice",
-    ),
-    "overlapping tensors": (raw({"a": entry(), "b": entry()}, bytes(8)), "whole"),
-    "a hole": (raw({"a": entry(), "b": entry(start=16, end=24)}, bytes(24)), "whole"),
-    "a lie about the shape": (raw({"a": entry(shape=(3,))}, bytes(8)), "whole"),
-    "a huge shape": (raw({"a": entry(shape=(2**62, 2**62))}, bytes(8)), "whole"),
-    "a rank of 70": (raw({"a": entry(shape=(1,) * 70, end=4)}, bytes(4)), "dimensions"),
-    "a name with a NUL": (raw({"a\0": entry()}, bytes(8)), "name"),
-    "a name that climbs": (raw({"../../a": entry()}, bytes(8)), "name"),
-    "fp8 without scales": (raw({"a": entry("F8_E4M3", end=2)}, bytes(2)), "F8_E4M3"),
-    "an array for a header": (raw(b"[1, 2, 3, 4]", bytes(8)), "no file of weights"),
-    "deep JSON": (raw(b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"), "whole"),
+def archive(name: str) -> bytes:
+    with zipfile.ZipFile("zip", "w") as file:
+        if name:
+            file.writestr(name, b"x")
+    return Path("zip").read_bytes()
+
+
+def tar() -> bytes:
+    with tarfile.open("tar", "w") as file:
+        file.add(__file__, "pickle")
+    return Path("tar").read_bytes()
+
+
+INSTEAD = {  # what may stand where weights should be -> how it is called
+    "empty": (lambda: b"", "is empty: download it again"),
+    "seven bytes": (lambda: bytes(7), "no file of weights that vitjax knows"),
+    "random": (lambda: bytes(range(200, 256)), "no file of weights that vitjax knows"),
+    "a Git LFS pointer": (lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer"),
+    "a web page": (lambda: b"\n<!DOCTYPE html><html>", "a web page"),
+    "an XML error": (lambda: b'<?xml version="1.0"?><Error><Code>AccessDenied</Code>', "a web page"),
+    "JSON": (lambda: b'{"architecture": "vit"}', "is JSON, not weights"),
+    "broken JSON": (lambda: b'{"weight_map": {', "is not JSON that can be read"),
+    "JSON with a brace where safetensors has one": (lambda: b'{"abcd":{"a": 1}}', "is JSON, not weights"),
+    "a single array": (lambda: b"\x93NUMPY\1\0" + bytes(80), "a single array"),
+    "gzip": (lambda: gzip.compress(b"x" * 100), "gzip"),
+    "HDF5": (lambda: b"\x89HDF\r\n\x1a\n" + bytes(80), "HDF5"),
+    "GGUF": (lambda: b"GGUF\3\0\0\0" + bytes(80), "GGUF"),
+    "an empty zip": (lambda: archive(""), "an empty zip archive"),
+    "another zip": (lambda: archive("word/document.xml"), "torch.save did not write it"),
+    "a tar": (tar, "before 0.1.10"),
+    "a bare pickle": (lambda: b"\x80\x04K\x01.", "torch.save did not write"),
 }
 
 
-@pytest.mark.parametrize("kind", REFUSED)
-def test_refused(kind, tmp_path):
-    content, diagnosis = REFUSED[kind]
-    path = tmp_path / "model.safetensors"
-    path.write_bytes(content)
-    with pytest.raises(Error, match=diagnosis) as error:
-        files.read(path)
-    assert str(path) in str(error.value)
+@pytest.mark.parametrize("kind", INSTEAD)
+def test_what_is_no_file_of_weights_is_called_by_its_name(kind, folder):
+    make, diagnosis = INSTEAD[kind]
+    (folder / "model.pt").write_bytes(make())
+    with pytest.raises(Error) as error:
+        files.read("model.pt")
+    assert diagnosis in str(error.value)
+    assert "model.pt" in str(error.value)
     assert "\n" not in str(error.value)
 
 
-@settings(deadline=None, max_examples=300)
-@given(st.data())
-def test_a_damaged_file_is_an_error_or_the_same_tensors(data):
-    """Any byte changed: refused, or read without touching anything outside the file."""
-    content = bytearray(GOOD)
-    for _ in range(data.draw(st.integers(1, 4))):
-        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    path = files.Path(os.environ["VITJAX_CACHE"]) / "damaged.safetensors"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    try:
-        tensors = files.read(path).tensors
-    except Error:
-        return
-    assert sum(np.asarray(tensor).nbytes for tensor in tensors.values()) <= len(content)
+def test_what_is_no_file(folder):
+    os.mkfifo("pipe")
+    os.symlink("gone", "link")
+    for path, reason in {
+        "nothing": "nothing does not exist",
+        "pipe": "pipe is not a regular file",
+        "/dev/zero": "/dev/zero is not a regular file",
+        "link": "link is a link to gone, which does not exist",
+        ".": "has no model in it",
+    }.items():
+        with pytest.raises(Error, match=reason):
+            files.read(path)
 
 
-def test_folders(tmp_path):
-    with pytest.raises(Error, match="no model in it"):
-        files.read(tmp_path)
-    with pytest.raises(Error, match="does not exist"):
-        files.read(tmp_path / "nothing")
-    with pytest.raises(Error, match="regular file"):
-        files.read("/dev/null")
-    for name in ("one", "two"):
-        (tmp_path / f"{name}.safetensors").write_bytes(GOOD)
-    with pytest.raises(Error, match=r"one\.safetensors, two\.safetensors"):
-        files.read(tmp_path)
-    (tmp_path / "model.safetensors").write_bytes(GOOD)  # the name that the hub uses is preferred
-    assert files.read(tmp_path).path.name == "model.safetensors"
+def test_folders_as_the_hub_has_them(folder):
+    (folder / "config.json").write_text('{"model_type": "vit"}')
+    (folder / "preprocessor_config.json").write_text('{"do_resize": true}')
+    save_file(A, folder / "one.safetensors")
+    bundle = files.read(folder)
+    assert (bundle.path, bundle.config, bundle.preprocessor) == (
+        folder / "one.safetensors",
+        {"model_type": "vit"},
+        {"do_resize": True},
+    )
+    alone = files.read(folder / "one.safetensors")
+    assert (alone.config, alone.preprocessor) == (None, None)
+    np.savez(folder / "two.npz", **B)
+    with pytest.raises(Error, match=r"several weight files: one\.safetensors, two\.npz"):
+        files.read(folder)
+    save_file(B, folder / "pytorch_model.bin")
+    assert same(files.read(folder), B)
+    shards(folder)
+    assert files.read(folder).format == "sharded safetensors"  # preferred to .bin
+    save_file(A, folder / "model.safetensors")
+    assert same(files.read(folder), A)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"a": 1, "a": 2}', "\xff" * 9, "[" * 100_000])
-def test_json_refused(text, tmp_path):
-    (tmp_path / "config.json").write_text(text, encoding="latin-1")
-    with pytest.raises(Error, match=r"config\.json"):
-        files.read_json(tmp_path / "config.json")
+def shards(folder: Path, **changed: object) -> Path:
+    """Two shards and their index, which is that of transformers but for what is `changed`."""
+    save_file(A, folder / "model-1.safetensors")
+    save_file(B, folder / "model-2.safetensors")
+    where = {"a": "model-1.safetensors", "b": "model-2.safetensors", "c": "model-2.safetensors"}
+    index = {"metadata": {"total_size": 0}, "weight_map": where | changed}
+    path = folder / "model.safetensors.index.json"
+    path.write_text(json.dumps(index))
+    return path
 
 
-def test_a_file_that_shrinks_is_an_error_not_a_crash(tmp_path):
-    path = tmp_path / "x.safetensors"
-    path.write_bytes(GOOD)
-    tensor = files.read(path).tensors["a"]
-    os.truncate(path, len(GOOD) - 4)
-    with pytest.raises(Error, match="shorter"):
-        np.asarray(tensor)
+def test_shards(folder):
+    index = shards(folder)
+    for src in (index, folder):
+        bundle = files.read(src)
+        assert (bundle.path, bundle.format) == (index, "sharded safetensors")
+        assert same(bundle, A | B)
+    each = [hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(folder.glob("model-*"))]
+    assert bundle.sha256 == hashlib.sha256("".join(each).encode()).hexdigest()
+    assert files.read("model-1.safetensors").sha256 == each[0]
+
+
+def test_shards_in_the_hub_s_cache_are_links(folder):
+    (folder / "snapshot").mkdir()
+    index = shards(folder)
+    for path in (index, *folder.glob("model-*")):
+        (folder / "snapshot" / path.name).symlink_to(path)
+    assert same(files.read("snapshot"), A | B)
+
+
+def test_prefixes_and_keys_of_shards(folder):
+    save_file({f"module.{name}": array for name, array in A.items()}, folder / "1")
+    save_file({f"module.{name}": array for name, array in B.items()}, folder / "2")
+    where = {"module.a": "1", "module.b": "2", "module.c": "2"}
+    (folder / "x.index.json").write_text(json.dumps({"weight_map": where}))
+    assert same(files.read(folder), A | B)
+    save_file({"teacher.a": A["a"], "student.a": B["b"]}, folder / "1")
+    assert same(files.read("1", "teacher"), A)
+    with pytest.raises(Error, match="unknown key 'teachers'; the closest are: teacher"):
+        files.read("1", "teachers")
+
+
+BROKEN = {
+    "a shard that climbs": ({"a": "../model-1.safetensors"}, "must be a file beside it"),
+    "an absolute shard": ({"a": "/etc/passwd"}, "must be a file beside it"),
+    "a shard on another drive": ({"a": "C:model"}, "must be a file beside it"),
+    "a backslash": ({"a": "..\\model"}, "must be a file beside it"),
+    "a NUL": ({"a": "model\0"}, "must be a file beside it"),
+    "the folder itself": ({"a": "."}, "must be a file beside it"),
+    "a number for a shard": ({"a": 1}, "must be a file beside it"),
+    "a missing shard": ({"a": "model-3.safetensors"}, "names model-3.safetensors, which is not beside it"),
+    "a tensor that is in no shard": ({"d": "model-2.safetensors"}, "model-2.safetensors does not hold 'd'"),
+    "a tensor in another shard": ({"a": "model-2.safetensors"}, "does not hold 'a'"),
+    "a tensor in two shards": ({"b": "model-1.safetensors"}, "model-2.safetensors holds 'b', which"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_broken_indexes(kind, folder):
+    changed, reason = BROKEN[kind]
+    with pytest.raises(Error) as error:
+        files.read(shards(folder, **changed))
+    assert reason in str(error.value)
+    assert "model" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_an_index_must_name_every_tensor_once(folder):
+    index = shards(folder)
+    text = index.read_text()
+    for wrong, reason in {
+        text.replace('"c": "model-2.safetensors"', '"b": "model-2.safetensors"'): "the key 'b' is given twice",
+        text.replace(', "c": "model-2.safetensors"', ""): "holds 'c', which .* says is in no shard",
+        '{"weight_map": ["model-1.safetensors"]}': "is JSON, not weights",
+        '{"weight_map": {}}': "is JSON, not weights",
+    }.items():
+        index.write_text(wrong)
+        with pytest.raises(Error, match=reason):
+            files.read(index)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"a": 1, "a": 2}', "\xff" * 9, "[" * 100_000, '{"a": ' * 100_000])
+def test_json_refused(text, folder):
+    (folder / "config.json").write_text(text, encoding="latin-1")
+    with pytest.raises(Error, match=r"config\.json") as error:
+        files.read_json(Path("config.json"))
+    assert "\n" not in str(error.value)
+
+
+def test_prefixes_that_are_mixed_are_refused_in_every_format(folder):
+    arrays = {"module.a": A["a"], "b": B["b"]}
+    save_file(arrays, "x")
+    np.savez("y.npz", **arrays)
+    for name in ("x", "y.npz"):
+        with pytest.raises(Error, match="1 of 2 names begin with"):
+            files.read(name)
+
+
+def inspect(capsys, *args: str) -> tuple[int, str, str]:
+    return main(["inspect", *args]), *capsys.readouterr()
+
+
+def test_inspect_looks_into_every_container(folder, capsys):
+    save_file(A | B, folder / "plain")
+    np.savez_compressed(folder / "x.npz", a=A["a"], b=B["b"], c=B["c"])
+    shards(folder)
+    for src, kind in (("plain", "safetensors"), ("x.npz", "npz"), ("model.safetensors.index.json", "sharded safetensors")):
+        code, out, err = inspect(capsys, src, "--json")
+        assert (code, err) == (0, "")
+        about = json.loads(out)
+        assert about["format"] == kind
+        assert about["tensors"]["a"] == {"shape": [2, 3], "dtype": "float32"}
+        assert about["parameters"] == 12
+        code, out, _ = inspect(capsys, src)
+        assert code == 0 and kind in out and "none that vitjax knows" in out
+
+
+def test_inspect_compares_checksums(folder, capsys):
+    np.savez(folder / "x.npz", a=A["a"])
+    content = bytearray(Path("x.npz").read_bytes())
+    content[content.index(b"PK\1\2") - 1] ^= 1
+    Path("x.npz").write_bytes(content)
+    code, out, err = inspect(capsys, "x.npz")
+    assert (code, out) == (1, "")
+    assert err.startswith("vitjax: x.npz: a.npy is damaged")

@@ -98,8 +98,7 @@ def _inspect(args: argparse.Namespace) -> None:
         except files.Several as several:
             print(json.dumps({"path": str(src), "keys": list(several.found)}, indent=1) if args.json else several)
             return
-        with _progress("checking") as bar:
-            files.check(bundle, bar)
+        files.check(bundle)
         known = None
         with contextlib.suppress(Error):
             known = converters.recognise(bundle)
@@ -286,11 +285,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--key", metavar="NAME", help=KEY)
     add("--dtype", choices=("keep", "float32", "bfloat16"), default="float32")
     add("--classes", type=int, metavar="N", help="how many classes the file's head has")
-    add(
-        "--reference",
-        metavar="NAME",
-        help="whose numbers, where two run the same weights differently: timm, or the dialect's own",
-    )
+    add("--reference", metavar="NAME", help="whose numbers, where two run the same weights differently: timm, or the dialect's")
     add("--drop", choices=("head", "pre_logits"), action="append", default=[], help="a part to leave in the file")
     add("--allow-nonfinite", action="store_true", help="accept NaN and infinite weights")
     add("--overwrite", action="store_true")
