@@ -21,7 +21,7 @@ from vitjax.config import Error, Preprocess, Spec, ViTConfig
 from .dialect import Dialect
 from .files import Bundle
 from .mapping import Rule
-from .stored import Flat, Shape, Tensor
+from .stored import Flat, Shape, Stored, Tensor
 
 # What of a network neither library has; these are the values that they run.
 WITHOUT = {
@@ -147,8 +147,8 @@ def respell(tensors: Flat, cfg: ViTConfig) -> Flat:
     found: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         found |= _unstacked(name.removeprefix(tree), tensor, cfg.depth)
-    expected = (rule.theirs.replace("{i}", str(i)) for rule in rules(cfg) for i in range(cfg.depth))
-    wanted = {_newest(name): name for name in expected}
+    spelt = {_newest(rule.theirs): rule.theirs for rule in rules(cfg)}
+    wanted = {new.replace("{i}", str(i)): name.replace("{i}", str(i)) for new, name in spelt.items() for i in range(cfg.depth)}
     out: dict[str, Tensor] = {}
     for name, tensor in found.items():
         ours = wanted.get(_newest(name), name)
@@ -169,9 +169,13 @@ def _unstacked(name: str, tensor: Tensor, depth: int) -> dict[str, Tensor]:
     """One tensor for each block, where one holds those of all."""
     if not name.startswith(STACK) or tensor.shape[:1] != (depth,):  # another depth: left as it is, to be reported
         return {name: tensor}
-    stack, rest = _Stack(tensor), name.removeprefix(STACK)
-    made = partial(_Made, tensor.shape[1:], tensor.dtype)
-    return {f"{STACK[:-1]}_{i}/{rest}": made(partial(stack.layer, i)) for i in range(depth)}
+    names = [f"{STACK[:-1]}_{i}/{name.removeprefix(STACK)}" for i in range(depth)]
+    shape, dtype = tensor.shape[1:], tensor.dtype
+    if type(tensor) is Stored and tensor.strides is None:
+        size = math.prod(shape) * dtype.itemsize
+        return {new: replace(tensor, offset=tensor.offset + i * size, shape=shape) for i, new in enumerate(names)}
+    stack = _Stack(tensor)
+    return {new: _Made(shape, dtype, partial(stack.layer, i)) for i, new in enumerate(names)}
 
 
 def _summed(tensors: dict[str, Tensor], cfg: ViTConfig) -> dict[str, Tensor]:
@@ -197,7 +201,7 @@ class _Made:
 
 
 class _Stack:
-    """A tensor of all blocks, read once for all of its layers: it is kept from the first until the last was asked for."""
+    """A deflated tensor of all blocks, read once for all of its layers: kept from the first until the last was asked for."""
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
