@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,13 +64,15 @@ def convert(
     wanted, count = slots(spelling.rules(spec.config), like), itertools.count(1)
     cast = None if dtype == "keep" else np.dtype(jax.numpy.dtype(dtype))
     tensors = respelt(spelling, spec.config, tensors)
-    leaves, report = to_ours(wanted, like, tensors, cast, lambda: progress(next(count), len(wanted)))
+    with ThreadPoolExecutor(1) as beside:  # the file is hashed while its tensors are looked through
+        sha256 = beside.submit(lambda: bundle.sha256)
+        leaves, report = to_ours(wanted, like, tensors, cast, lambda: progress(next(count), len(wanted)))
     if allow_nonfinite:
         report.not_finite = []
     if report:
         hint = _hint(bundle, spelling)
         raise Error(f"{bundle.path} is not {spec.name} in {spelling.name}'s spelling{hint}:{report}")
-    source = replace(spec.source, dialect=spelling.name, origin=str(src), sha256=bundle.sha256, vitjax=vitjax.__version__)
+    source = replace(spec.source, dialect=spelling.name, origin=str(src), sha256=sha256.result(), vitjax=vitjax.__version__)
     return replace(spec, source=source), unflatten_dict(leaves, sep="/")
 
 

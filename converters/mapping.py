@@ -162,7 +162,7 @@ class Leaf:
 def _copy(src: np.ndarray, out: np.ndarray) -> None:
     """out[...] = src; a transposed matrix tile by tile, which is three times as fast.
 
-    A tile takes one line of the cache (64 bytes) of so many rows as stay there, however far apart they are.
+    A tile fills one line of the cache (64 bytes) in each of so many rows as stay there, however far apart they are.
     """
     if src.ndim != 2 or abs(src.strides[1]) <= abs(src.strides[0]):
         out[...] = src
