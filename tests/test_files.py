@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from tests.torch_files import dict_, number, pickled, saved, storage, tensor
 from vitjax import Error
 from vitjax.cli import main
 from vitjax.converters import files
@@ -226,6 +227,27 @@ def test_prefixes_that_are_mixed_are_refused_in_every_format(folder):
             files.read(name)
 
 
+def trained() -> bytes:
+    """A training script's file: weights, their average (in parallel), an epoch; without torch."""
+    model = dict_(("a", tensor(storage("0"))))
+    return saved(
+        pickled(dict_(("model", model), ("model_ema", dict_(("module.a", tensor(storage("1"))))), ("epoch", number(3)))),
+        A["a"].tobytes(),
+        (A["a"] + 1).tobytes(),
+    )
+
+
+def test_wrappers_of_a_pytorch_file(folder, caplog):
+    (folder / "x.pth").write_bytes(trained())
+    with pytest.raises(files.Several, match=r"x\.pth holds several sets of weights"):
+        files.read("x.pth")
+    with caplog.at_level("INFO", "vitjax"):
+        bundle = files.read("x.pth", "model_ema")
+    assert caplog.messages == ["reading model_ema of x.pth; also there: model"]
+    assert same(bundle, {"a": A["a"] + 1})
+    assert (bundle.format, bundle.key, bundle.meta) == ("PyTorch zip", "model_ema", {"epoch": 3})
+
+
 def inspect(capsys, *args: str) -> tuple[int, str, str]:
     return main(["inspect", *args]), *capsys.readouterr()
 
@@ -245,7 +267,21 @@ def test_inspect_looks_into_every_container(folder, capsys):
         assert code == 0 and kind in out and "none that vitjax knows" in out
 
 
+def test_inspect_lists_where_weights_are(folder, capsys):
+    (folder / "x.pth").write_bytes(trained())
+    code, out, err = inspect(capsys, "x.pth")
+    assert (code, err) == (0, "") and "\n  model_ema (1 entries)\n" in out
+    assert json.loads(inspect(capsys, "x.pth", "--json")[1])["keys"] == ["model", "model_ema"]
+    code, out, err = inspect(capsys, "x.pth", "--key", "model", "--json")
+    assert (code, json.loads(out)["key"]) == (0, "model")
+    assert err == "reading model of x.pth; also there: model_ema\n"
+
+
 def test_inspect_compares_checksums(folder, capsys):
+    (folder / "x.pth").write_bytes(trained().replace((A["a"] + 1).tobytes(), A["a"].tobytes()))
+    code, out, err = inspect(capsys, "x.pth", "--key", "model_ema")
+    assert (code, out) == (1, "")
+    assert "vitjax: x.pth: archive/data/1 is damaged" in err
     np.savez(folder / "x.npz", a=A["a"])
     content = bytearray(Path("x.npz").read_bytes())
     content[content.index(b"PK\1\2") - 1] ^= 1
