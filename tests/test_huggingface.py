@@ -1,0 +1,222 @@
+"""The numbers of transformers, through its folders and `vitjax.load`; its names, read both ways; its settings files."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import vitjax
+from tests.recipe import uniform, weight
+from tests.test_parity import assert_close, assert_stages, read, under
+from vitjax import Error, ViTConfig
+from vitjax.config import Preprocess, Spec
+from vitjax.converters import DIALECTS, convert, export
+from vitjax.converters.huggingface import HUGGINGFACE
+from vitjax.converters.identify import respelt
+from vitjax.converters.mapping import Report, slots, to_ours, to_theirs
+from vitjax.model import shapes
+from vitjax.surgery import resize
+from vitjax.variants import WEIGHTS, spec
+from vitjax.verify import FULL, SMALL, verify
+
+FIXTURES = Path(__file__).parent / "fixtures"
+FAMILIES = sorted(path.stem for path in FIXTURES.glob("hf_*.npz") if "full" not in path.stem)
+HALF = (0.5, 0.5, 0.5)
+
+
+def publish(family: str, folder: Path) -> dict[str, np.ndarray]:
+    """Write a tiny network as transformers saves it; what transformers makes of pictures with it."""
+    reference = read(family)
+    (folder / "config.json").write_text(str(reference["config"]))
+    save_file(under("state/", reference), folder / "model.safetensors")
+    return reference
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def published(request, tmp_path_factory) -> tuple[Path, dict[str, np.ndarray]]:
+    folder = tmp_path_factory.mktemp(request.param)
+    return folder, publish(request.param, folder)
+
+
+def test_every_stage(published):
+    folder, reference = published
+    model = vitjax.load(folder)
+    assert set(model.stages(reference["input"])) == set(under("stage/", reference))
+    assert_stages(model, reference)
+    stage = under("stage/", reference)
+    assert_close(model(reference["input"]), stage.get("logits", stage.get("pre_logits", stage["pooled"])))
+    assert_close(model.forward_features(reference["input"]), stage["tokens"])
+
+
+def test_another_size(published):
+    folder, reference = published
+    resized = under("resized/", reference)
+    if "dinov2" in str(reference["config"]):  # for others than squares its own code would not find back
+        assert resized["input"].shape[1:3] == (12, 20)
+    assert_stages(vitjax.load(folder, image=resized["input"].shape[1:3]), resized)
+
+
+@pytest.mark.parametrize("published", ["hf_vit_pooler", "hf_deit_taught", "hf_dinov2_reg"], indirect=True)
+def test_headless_and_bfloat16(published):
+    folder, reference = published
+    expected = reference.get("stage/pre_logits", reference["stage/pooled"])
+    model = vitjax.load(folder, classes=0)
+    assert not any("head" in name for name in model.params)
+    assert_close(model(reference["input"]), expected)
+    ours = np.asarray(vitjax.load(folder, dtype="bfloat16").embed(reference["input"]), np.float32)
+    cosine = (ours * expected).sum(-1) / np.linalg.norm(ours, axis=-1) / np.linalg.norm(expected, axis=-1)
+    assert cosine.min() > 0.999
+
+
+def test_there_and_back(published, tmp_path):
+    folder, _ = published
+    found, params = convert(folder)
+    export(found, params, tmp_path, "huggingface")
+    theirs, ours = load_file(folder / "model.safetensors"), load_file(tmp_path / "model.safetensors")
+    for tensors in theirs, ours:
+        for name in [name for name in tensors if name.endswith("mask_token")]:
+            del tensors[name]
+    assert theirs.keys() == ours.keys()
+    assert all(theirs[name].tobytes() == ours[name].tobytes() and theirs[name].shape == ours[name].shape for name in theirs)
+    again, _ = convert(tmp_path)
+    assert replace(again, name=found.name, source=found.source) == found
+
+
+def test_full_size(tmp_path):
+    reference = read("hf_full_vit_large_patch16_224")
+    (tmp_path / "config.json").write_text(str(reference["config"]))
+    file = tmp_path / "model.safetensors"
+    save_file({key: weight(key, tuple(shape)) for key, shape in json.loads(str(reference["manifest"])).items()}, file)
+    model = vitjax.load(tmp_path)
+    file.unlink()  # 1.2 GB
+    assert replace(model.config, layer_scale=None) == spec("google/vit-large-patch16-224").config
+    stages = model.stages(uniform("input", tuple(reference["input"])))
+    assert_close(stages["tokens"][:, ::16], reference["stage/tokens"], FULL)
+    assert_close(stages["pooled"], reference["stage/pooled"], FULL)
+    assert_close(stages["logits"], reference["stage/logits"], FULL)
+
+
+# fmt: off
+MISTAKES = {  # what is wrong, and the stage that shows it first
+    "eps":               ("hf_vit",           "block_00/attn", {"eps": 1e-6}),
+    "eps of DINOv2":     ("hf_dinov2_linear", "block_00/attn", {"eps": 1e-5}),
+    "tanh for erf":      ("hf_vit",           "block_00/mlp",  {"act": "gelu_tanh"}),
+    "erf for sigmoid":   ("hf_vit_pooler",    "block_00/mlp",  {"act": "gelu"}),
+    "one head":          ("hf_deit_taught",   "pooled",        {"distilled": False}),
+    "token in mean":     ("hf_dinov2_linear", "pooled",        {"pool_prefix": True}),
+    "registers in mean": ("hf_dinov2_reg",    "pooled",        {"pool_prefix": True}),
+    "mean for token":    ("hf_vit",           "pooled",        {"pool": "mean"}),
+}
+# fmt: on
+
+
+@pytest.mark.parametrize(("family", "first", "changes"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_noticed_where_it_is_made(family, first, changes, tmp_path):
+    reference = publish(family, tmp_path)
+    model = vitjax.load(tmp_path)
+    wrong = replace(model, spec=replace(model.spec, config=replace(model.config, **changes)))
+    off = [stage for stage in verify(wrong, {key: a for key, a in reference.items() if key != "stage/logits"}) if not stage.good]
+    assert off[0].name == first and off[0].difference > 10 * SMALL * off[0].scale
+
+
+def test_antialiasing_is_noticed(tmp_path):
+    for family, how in (("hf_vit", "cubic"), ("hf_dinov2_reg", "cubic-pytorch")):
+        resized = under("resized/", publish(family, tmp_path))
+        found, params = convert(tmp_path)
+        wrong = replace(found, config=replace(found.config, interpolation=how))
+        params = jax.tree.map(jnp.asarray, params)
+        off = [stage for stage in verify(vitjax.Model(*resize(wrong, params, (12, 20))), resized) if not stage.good]
+        assert off and off[0].name == "embed"
+
+
+# Names: those on disk, those in memory, with and without prefixes.
+
+IN_MEMORY = [
+    ("encoder.layer.", "layers."), ("attention.attention.query", "attention.q_proj"), ("attention.attention.key", "attention.k_proj"),
+    ("attention.attention.value", "attention.v_proj"), ("attention.output.dense", "attention.o_proj"),
+    ("intermediate.dense", "mlp.fc1"), ("output.dense", "mlp.fc2"),
+]  # fmt: skip
+
+
+def in_memory(tensors: dict[str, np.ndarray], dino: bool) -> dict[str, np.ndarray]:
+    out = {}
+    for name, tensor in tensors.items():
+        for disk, memory in IN_MEMORY[1:] if dino else IN_MEMORY:
+            name = name.replace(disk, memory)
+        if "weights_in" in name:
+            gate, up = np.split(tensor, 2)
+            out |= {name.replace("weights_in", "gate_proj"): gate, name.replace("weights_in", "up_proj"): up}
+        else:
+            out[name.replace("weights_out", "down_proj")] = tensor
+    return out
+
+
+def test_spellings_are_one_network(published, tmp_path):
+    folder, reference = published
+    tensors = under("state/", reference)
+    prefix = next(name for name in tensors if name.endswith("embeddings.position_embeddings")).partition("embeddings.")[0]
+    memory = in_memory(tensors, "dinov2" in str(reference["config"]))
+    assert not set(memory) == set(tensors)
+    bare = {name.removeprefix(prefix): tensor for name, tensor in memory.items()}
+    found, params = convert(folder)
+    like = {path: np.asarray(leaf) for path, leaf in _leaves(params)}
+    (tmp_path / "config.json").write_text(str(reference["config"]))
+    for spelling in memory, bare, {f"vit.{name}" if "classifier" not in name else name: t for name, t in bare.items()}:
+        save_file({name: np.ascontiguousarray(t) for name, t in spelling.items()}, tmp_path / "model.safetensors")
+        again, params = convert(tmp_path)
+        assert again.config == found.config
+        assert all(np.array_equal(np.asarray(leaf), like[path]) for path, leaf in _leaves(params))
+        once = respelt(HUGGINGFACE, found.config, spelling)
+        assert respelt(HUGGINGFACE, found.config, once).keys() == once.keys()
+
+
+def _leaves(params, path=""):
+    for name, leaf in params.items():
+        yield from _leaves(leaf, f"{path}/{name}") if isinstance(leaf, dict) else [(f"{path}/{name}", leaf)]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])
+def test_every_published_row_there_and_back_small(dtype):
+    rows = {replace(spec(name).config, image=28, patch=14, width=12, depth=2, heads=3, mlp=16) for name in HF_ROWS}
+    assert len(rows) > 10
+    for cfg in (replace(row, classes=min(5, row.classes), representation=row.representation and 12) for row in rows):
+        like = shapes(cfg)
+        wanted = slots(HUGGINGFACE.rules(cfg), like)
+        rng = np.random.default_rng(0)
+        theirs = {slot.theirs: rng.standard_normal(slot.shape).astype(dtype) for slot in wanted}
+        spelt = respelt(HUGGINGFACE, cfg, theirs)
+        leaves, report = to_ours(wanted, like, spelt)
+        assert not report
+        for (key, back), slot in zip(to_theirs(wanted, {p: np.asarray(leaf) for p, leaf in leaves.items()}), wanted, strict=True):
+            assert (key, back.shape, back.dtype) == (slot.theirs, slot.shape, dtype)
+            assert key.endswith("mask_token") or back.tobytes() == theirs[key].tobytes()
+        for slot in wanted:
+            if not slot.theirs.endswith("mask_token"):
+                others = respelt(HUGGINGFACE, cfg, {k: v for k, v in theirs.items() if k != slot.theirs})
+                found = to_ours(wanted, like, others)[1]
+                if slot.theirs.endswith("projection.weight"):  # by which the prefix is known
+                    assert str(slot) in found.missing
+                elif slot.theirs.endswith("cls_token") and cfg.positions == "cls":  # and the dtype of the mask token
+                    assert str(slot) in found.missing
+                else:
+                    assert found == Report(missing=[str(slot)])
+
+
+HF_ROWS = [name for name, row in WEIGHTS.items() if row.dialect == "huggingface"]
+
+
+@pytest.mark.parametrize("name", HF_ROWS)
+def test_a_row_is_what_its_settings_say(name, tmp_path):
+    """transformers builds the row, with its own names, from what we write, and we read the same."""
+    files = HUGGINGFACE.write_settings(spec(name))
+    assert files["config.json"]["model_type"] in ("vit", "deit", "dinov2", "dinov2_with_registers")
+    assert "image_mean" in files["preprocessor_config.json"]
+    wanted = slots(HUGGINGFACE.rules(spec(name).config), shapes(spec(name).config))
+    assert HUGGINGFACE.recognise({slot.theirs: np.zeros(1) for slot in wanted})
+    assert [d.name for d in DIALECTS.values() if d.recognise({slot.theirs: np.zeros(1) for slot in wanted})] == ["huggingface"]
