@@ -75,9 +75,11 @@ def _read_zip(archive: Archive) -> Any:
         inside = record(view.storage.key)
         return view.at(path, inside.offset, order, inside)
 
-    data = _content(archive, "data.pkl")
+    data = io.BytesIO(_content(archive, "data.pkl"))
     names = partial(symbol, script=archive.script, file=path.name)
-    found = unpickle(io.BytesIO(data), len(data), f"{path}: {root}/data.pkl", names, refer)
+    found = unpickle(data, data.getbuffer().nbytes, f"{path}: {root}/data.pkl", names, refer)
+    if data.read(1):
+        raise Error(f"{path}: {root}/data.pkl goes on behind its end, at byte {data.tell() - 1}: torch.save did not write that")
     tree = plain(found, place, path)
     return _state(path, tree) if archive.script else tree
 

@@ -76,6 +76,10 @@ _BUILTINS = """
 HARMFUL = {*_PACKAGES.split(), *(f"{room}.{name}" for room in BUILTINS for name in _BUILTINS.split())}
 
 
+class Foreign(ValueError):
+    """Whole, and not for us: the message says what to do instead. (A plain ValueError here means damage.)"""
+
+
 @dataclass(frozen=True)
 class Symbol:
     """A global, by name."""
@@ -92,12 +96,10 @@ def symbol(module: str, name: str, script: bool, file: str) -> Symbol:
         return Symbol(full)
     shown = repr(full[:200])
     if full in UNREADABLE:
-        raise ValueError(f"it names {shown}, which makes {UNREADABLE[full]}")
+        raise Foreign(f"it names {shown}, which makes {UNREADABLE[full]}")
     if not HARMFUL.isdisjoint(_packages(full)):
-        raise ValueError(
-            f"it names {shown}: this file tries to run code. Nothing was run; delete it, and report where it is from"
-        )
-    raise ValueError(
+        raise Foreign(f"it names {shown}: this file tries to run code. Nothing was run; delete it, and report where it is from")
+    raise Foreign(
         f"it names {shown}, which is no part of a tensor: the file holds Python objects too. If you trust who made it, keep its "
         f"tensors alone, where torch is: import torch, safetensors.torch as s; x = torch.load({file!r}, weights_only=False); "
         "s.save_file(x.state_dict() if hasattr(x, 'state_dict') else x, 'model.safetensors')"

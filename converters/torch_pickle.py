@@ -15,8 +15,8 @@ from typing import Any
 from vitjax.config import Error
 
 from .stored import TENSOR_LIMIT
-from .torch_names import Symbol
-from .torch_values import NODE_LIMIT, Ordered, View, build, call
+from .torch_names import Foreign, Symbol
+from .torch_values import NODE_LIMIT, Ordered, View, build, call, kind
 
 PICKLE_LIMIT = 2**28  # bytes of one pickle
 TEXT_LIMIT = 2**24  # bytes of one string
@@ -39,7 +39,8 @@ def unpickle(
     try:
         return Machine(file, min(end, start + PICKLE_LIMIT), symbol, refer).run()
     except ValueError as error:
-        raise Error(f"{where}, byte {file.tell() - start}: {error}") from error
+        hint = "" if isinstance(error, Foreign) else ". torch.save writes no such file: download it again"
+        raise Error(f"{where}, byte {file.tell() - start}: {error}{hint}") from error
 
 
 class Machine:
@@ -59,7 +60,7 @@ class Machine:
             if code == b".":
                 break
             if code not in OPCODES:
-                raise ValueError(f"opcode {REFUSED.get(code, code.hex() or 'end of file')}, which torch does not write")
+                raise ValueError(f"it has the opcode {REFUSED.get(code, code.hex())}" if code else "it ends without STOP")
             OPCODES[code](self)
             if len(self.stack) > STACK_LIMIT:
                 raise ValueError(f"more than {STACK_LIMIT} values wait to be used: nested too deep")
@@ -135,13 +136,13 @@ class Machine:
     def extend(self, values: list[Any]) -> None:
         target = self.top()
         if type(target) is not list:
-            raise ValueError(f"it appends to a {type(target).__name__}")
+            raise ValueError(f"it appends to {kind(target)}")
         target.extend(values)
 
     def update(self, values: list[Any]) -> None:
         target = self.top()
         if type(target) not in (dict, Ordered) or len(values) % 2:
-            raise ValueError(f"it sets items of a {type(target).__name__}" if len(values) % 2 == 0 else "a key without a value")
+            raise ValueError(f"it sets items of {kind(target)}" if len(values) % 2 == 0 else "a key without a value")
         for key, value in zip(values[::2], values[1::2], strict=True):
             self.check_key(key)
             if key in target:
@@ -155,7 +156,7 @@ class Machine:
         parts = key if type(key) is tuple and len(key) <= 8 and self.tuple_keys <= KEY_LIMIT else (key,)
         for part in parts:
             if type(part) not in KEYS or (type(part) is int and not -(2**63) <= part < 2**63):
-                raise ValueError(f"a {type(part).__name__} as a key" + (" of more than 64 bits" if type(part) is int else ""))
+                raise ValueError(f"{kind(part)} as a key" + (" of more than 64 bits" if type(part) is int else ""))
 
     def old_text(self, layout: str) -> None:
         """A string of Python 2, which is text or bytes."""
@@ -167,7 +168,7 @@ class Machine:
 
     def protocol(self) -> None:
         if not 2 <= (version := self.number("<B")) <= 5:
-            raise ValueError(f"protocol {version}: torch writes 2 to 5")
+            raise ValueError(f"protocol {version}, not 2 to 5")
 
     def name(self) -> None:
         self.push(self.symbol(self.line(), self.line()))

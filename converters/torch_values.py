@@ -16,14 +16,14 @@ import numpy as np
 from vitjax.config import Error
 
 from .stored import RANK_LIMIT, Record, Shape, Stored, extent
-from .torch_names import DTYPES, INERT, LISTS, REBUILD, STORAGES, Symbol
+from .torch_names import DTYPES, INERT, LISTS, REBUILD, STORAGES, Foreign, Symbol
 
 NODE_LIMIT = 1_000_000  # values that one file may describe, repetitions counted: 100,000 tensors are a tenth of it
 DEPTH_LIMIT = 100  # of containers in one another
 BYTES_LIMIT = 64 * 2**30  # of one tensor
 EXPANSION_LIMIT = 4  # how many times each stored number may be repeated,
 FREE_SIZE = 2**20  # in a tensor of more than these bytes
-ONLY_NUMBERS = "only real, plain numbers are read, and fp8 says nothing without its scales"
+ONLY_NUMBERS = "only real, plain numbers are read, and fp8 says nothing without its scales. Save it as another type"
 
 
 @dataclass(frozen=True)
@@ -33,21 +33,23 @@ class Opaque:
     name: str
 
 
-class Inert:
-    """What a symbol that is no data would have made."""
-
-    def __init__(self, name: str):
-        self.name, self.built = name, False
-
-
 class Ordered(dict):
     """A dict that may be given attributes: torch hangs versions on a state_dict as its `_metadata`."""
 
     built = False
 
 
-class Module(Ordered):
+class Inert:
+    """What calling a name that is no data would have made."""
+
+    def __init__(self, name: str):
+        self.name, self.built = name, False
+
+
+class Module(Inert):
     """A module of a TorchScript archive: its attributes."""
+
+    attributes: object = ()
 
 
 @dataclass(frozen=True)
@@ -81,10 +83,16 @@ class View:
         return Stored(path, offset, self.dtype, self.shape, self.strides, order, self.negated, record)
 
 
+def kind(value: object) -> str:
+    """What a value is, in the words of a refusal."""
+    words = {View: "a tensor", Symbol: "a class", Inert: "an object", Ordered: "an OrderedDict", int: "an int"}
+    return words.get(type(value), f"a {type(value).__name__.lower()}")
+
+
 def call(target: object, args: object) -> object:
     """What calling a symbol stands for. The names and their arguments are torch's own: torch/_utils.py, torch/_tensor.py."""
     if type(target) is not Symbol or type(args) is not tuple:
-        raise ValueError(f"it calls a {type(target).__name__}")
+        raise ValueError(f"it calls {kind(target)}")
     match target.name, args:
         case "torch._utils._rebuild_tensor_v2", (storage, first, shape, strides, _, _):
             return _view(storage, first, shape, strides)
@@ -119,7 +127,7 @@ def call(target: object, args: object) -> object:
         case "torch.jit._pickle.restore_type_tag", (value, str()):
             return value
         case name, () if name.startswith("__torch__."):
-            return Module()
+            return Module(name)
         case name, _ if name in INERT:
             return Inert(name)
     raise ValueError(f"it calls {target.name!r} with other arguments than torch does")
@@ -127,12 +135,14 @@ def call(target: object, args: object) -> object:
 
 def build(target: object, state: object) -> None:
     """What giving an object its state stands for."""
-    if not isinstance(target, Ordered | Inert) or target.built:
-        raise ValueError(f"it gives a {type(target).__name__} attributes" + (" twice" if hasattr(target, "built") else ""))
-    if isinstance(target, dict) and not isinstance(state, dict):
-        raise ValueError(f"it gives a {type(target).__name__} a {type(state).__name__} for attributes: only a dict is read")
-    if isinstance(target, Module) and isinstance(state, dict):
-        target.update(state)
+    if not isinstance(target, Ordered | Inert):
+        raise ValueError(f"it gives {kind(target)} attributes")
+    if target.built:
+        raise ValueError(f"it gives {kind(target)} attributes twice")
+    if isinstance(target, Ordered | Module) and not isinstance(state, dict):
+        raise Foreign(f"it gives {kind(target)} {kind(state)} for attributes, and only a dict is read")
+    if isinstance(target, Module):
+        target.attributes = state  # not copied: a file can give one state to a million modules
     target.built = True
 
 
@@ -145,27 +155,27 @@ def storage(pid: object, known: dict[str, Storage]) -> Storage:
             pass
         case _:
             raise ValueError("it refers to something outside the pickle that is no storage")
-    kind = name.removesuffix("Storage").rpartition(".")[2]
-    if not name.endswith("Storage") or kind not in STORAGES:
-        raise ValueError(f"it stores a tensor in a {name}: {ONLY_NUMBERS}")
-    found = Storage(key, kind, _whole(size, "the size of a storage"))
+    numbers = name.removesuffix("Storage").rpartition(".")[2]
+    if not name.endswith("Storage") or numbers not in STORAGES:
+        raise Foreign(f"it stores a tensor in a {name}: {ONLY_NUMBERS}")
+    found = Storage(key, numbers, _whole(size, "the size of a storage"))
     first = known.setdefault(key, found)
     if first != found and (first.size or found.size):  # torch itself gives empty ones one key
         raise ValueError(f"it describes storage {key[:80]!r} in two ways")
     match part:
         case None:
             return found
-        case (_, start, length) if _whole(start, "an offset") + _whole(length, "a size") <= found.size and kind != "Untyped":
-            return Storage(key, kind, length, start)
+        case (_, start, length) if _whole(start, "an offset") + _whole(length, "a size") <= found.size and numbers != "Untyped":
+            return Storage(key, numbers, length, start)
     raise ValueError(f"it describes a part that storage {key[:80]!r} does not have")
 
 
 def _view(storage: object, first: object, shape: object, strides: object, dtype: str = "", metadata: object = None) -> View:
     """A tensor that lies within its storage."""
     if type(storage) is not Storage:
-        raise ValueError(f"it makes a tensor of a {type(storage).__name__}")
+        raise ValueError(f"it makes a tensor of {kind(storage)}")
     if (storage.kind == "Untyped") != bool(dtype) or (dtype and dtype not in DTYPES):
-        raise ValueError(f"it makes a tensor of {dtype or 'no dtype'} in a {storage.name}: {ONLY_NUMBERS}")
+        raise Foreign(f"it makes a tensor of {dtype or 'no dtype'} in a {storage.name}: {ONLY_NUMBERS}")
     number = DTYPES[dtype] if dtype else STORAGES[storage.kind]
     room = storage.size // number.itemsize if dtype else storage.size
     shape, strides, first = _sizes(shape, "a shape"), _sizes(strides, "strides"), _whole(first, "an offset")
@@ -177,7 +187,7 @@ def _view(storage: object, first: object, shape: object, strides: object, dtype:
     if first + reach > room:
         raise ValueError(f"it makes a tensor that ends at number {first + reach} of a storage of {room}")
     if reach and size > max(FREE_SIZE, EXPANSION_LIMIT * reach * number.itemsize):
-        raise ValueError(f"it makes a tensor of {size} bytes by repeating {reach} numbers")
+        raise Foreign(f"it makes a tensor of {size} bytes by repeating {reach} numbers: save tensor.contiguous()")
     rows_first = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
     usual = not reach or all(n == 1 or step == own for n, step, own in zip(shape, strides, rows_first, strict=True))
     return View(storage, storage.first + first, number, shape, None if usual else strides, _negated(metadata, number))
@@ -192,18 +202,18 @@ def _negated(metadata: object, dtype: np.dtype) -> bool:
             return False
         case {"neg": True, **others} if not others and dtype.kind != "b":
             return True
-    raise ValueError("it says something of a tensor that cannot be read: of real numbers, only that their sign is turned")
+    raise ValueError("it says something of a tensor that cannot be read: of real numbers, that their sign is turned")
 
 
 def _sizes(value: object, what: str) -> Shape:
     if type(value) is not tuple or len(value) > RANK_LIMIT:
-        raise ValueError(f"it gives a tensor {what} that is not a tuple of up to {RANK_LIMIT} numbers")
+        raise ValueError(f"{what} must be a tuple of up to {RANK_LIMIT} numbers")
     return tuple(_whole(number, what) for number in value)
 
 
 def _whole(value: object, what: str) -> int:
     if type(value) is not int or not 0 <= value < 2**63:
-        raise ValueError(f"it gives {what} that is not a number from 0 to 2**63")
+        raise ValueError(f"{what} must be of whole numbers from 0 to 2**63")
     return value
 
 
@@ -219,6 +229,8 @@ def plain(value: object, place: Callable[[View], Stored], path: Path) -> Any:
         match value:
             case View():
                 return place(value)
+            case Module():
+                return copy(value.attributes, depth)
             case dict():
                 return {key: copy(item, depth + 1) for key, item in value.items()}
             case list():

@@ -88,9 +88,10 @@ class Archive:
             if not names and entry.header:
                 self._refuse("does not begin with its first member")
             names.add(entry.name)
-            start = self._data(file, entry) if end <= entry.header < directory.offset else directory.offset
+            apart = end <= entry.header < directory.offset
+            start = self._data(file, entry) if apart else directory.offset
             end = start + entry.packed
-            if end > directory.offset:
+            if not apart or end > directory.offset:
                 self._refuse(f"{entry.name!r} overlaps another member, or the directory")
             if entry.method == STORED and entry.packed != entry.size:
                 self._refuse(f"{entry.name!r} is stored, yet of two sizes")
@@ -127,10 +128,11 @@ class Archive:
             raw, extra, comment = file.read(line[10]), file.read(line[11]), line[12]
             if line[0] != b"PK\1\2" or comment:
                 self._refuse(f"has a damaged directory at byte {file.tell()}")
-            if line[3] & ~FLAGS or line[4] not in (STORED, DEFLATED):
-                self._refuse(f"{raw[:80]!r} is encrypted, or packed in a way that torch does not use")
             packed, size, header = self._wide(extra, line[8], line[9], line[16])
-            yield Entry(self._name(raw), line[4], line[7], packed, size, header)
+            entry = Entry(self._name(raw), line[4], line[7], packed, size, header)
+            if line[3] & ~FLAGS or entry.method not in (STORED, DEFLATED):
+                self._refuse(f"{entry.name!r} is encrypted, or packed in a way that torch does not use")
+            yield entry
         if file.tell() != span.offset + span.size:
             self._refuse("has a directory longer than its members need")
 
