@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from vitjax.config import Preprocess, Spec, ViTConfig
+from vitjax.variants import BIRDER
 
 from .files import Bundle
 from .mapping import Rule
@@ -32,7 +33,9 @@ class Dialect:
         config
     )  # a row of ours, as its code runs these tensors
     respell: Callable[[Flat, ViTConfig], Flat] = lambda tensors, config: tensors  # other spellings of the same -> that of `rules`
+    complete: Callable[[Spec, Bundle], Spec] = lambda spec, bundle: spec  # a row of ours, with what the files say beside it
     write_settings: Callable[[Spec], Mapping[str, Json]] = lambda spec: {}  # file name -> JSON, beside an exported file
     write_metadata: Callable[[Spec], dict[str, str]] = lambda spec: {"format": "pt"}  # in its header
+    foreign: Collection[str] = frozenset(BIRDER)  # rows of ours whose names nobody would call its networks by
     ignore: tuple[str, ...] = ()  # regular expressions of tensors that are no parameters, of the respelt names
     pictures: Preprocess = field(default_factory=Preprocess)  # but for their size: of a network of the user's own (--config)

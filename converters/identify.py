@@ -11,14 +11,16 @@ from vitjax import variants
 from vitjax.config import Error, Spec, ViTConfig, unknown
 from vitjax.model import shapes
 
+from .birder import BIRDER
 from .dialect import Dialect
 from .files import Bundle
 from .google import GOOGLE
+from .huggingface import HUGGINGFACE
 from .mapping import Slot, compare, slots
 from .stored import Flat, Tensor
 from .timm import TIMM
 
-DIALECTS = {dialect.name: dialect for dialect in (TIMM, GOOGLE)}
+DIALECTS = {dialect.name: dialect for dialect in (TIMM, HUGGINGFACE, BIRDER, GOOGLE)}
 
 
 def named_dialect(name: str) -> Dialect:
@@ -55,7 +57,7 @@ def spec_of(
         return _row(bundle, dialect, named(str(variant)), reference)
     if reference is not None:
         raise Error(f"{bundle.path} comes with settings that say how it is run: leave out --reference {reference}")
-    if variant is not None and named(variant).name.partition(".")[0] != found.name.partition(".")[0]:
+    if variant is not None and variants.architecture_of(named(variant).name) != variants.architecture_of(found.name):
         raise Error(f"the settings of {bundle.path} say {found.name}, not {variant}")
     return found
 
@@ -69,10 +71,10 @@ def _row(bundle: Bundle, dialect: Dialect, spec: Spec, reference: str | None) ->
         raise unknown("reference", str(reference), (dialect.name, TIMM.name))
     elif dialect is not TIMM:
         spec = replace(spec, source=replace(spec.source, reference=dialect.reference))
-    spec = replace(spec, config=config)
+    spec = dialect.complete(replace(spec, config=config), bundle)
     if spec.name in variants.VARIANTS:  # an architecture, unlike a tag, has any number of classes
-        classes = _classes(dialect, config, bundle.tensors)
-        return spec if classes in (None, config.classes) else with_classes(spec, classes)
+        classes = _classes(dialect, spec.config, bundle.tensors)
+        return spec if classes in (None, spec.config.classes) else with_classes(spec, classes)
     return spec
 
 
@@ -95,6 +97,8 @@ def fitting(bundle: Bundle, dialect: Dialect) -> list[str]:
 
 def _fitting(raw: Flat, dialect: Dialect) -> Iterator[str]:
     for name, row in variants.VARIANTS.items():
+        if name in dialect.foreign:
+            continue
         try:
             config = dialect.reading(row, raw)
             config = replace(config, classes=_classes(dialect, config, raw) or 0)
@@ -117,7 +121,7 @@ def respelt(dialect: Dialect, config: ViTConfig, tensors: Flat) -> dict[str, Ten
 
 def _classes(dialect: Dialect, config: ViTConfig, raw: Flat) -> int | None:
     """How many classes the file's head has; None where there is no head."""
-    config = replace(config, classes=1)
+    config = replace(config, classes=1, representation=0)  # beside a pooler, transformers has no head
     rule = next(rule for rule in dialect.rules(config) if rule.ours == "head/kernel")
     left, right = (side.split() for side in rule.pattern.split(" -> "))
     kernel = dialect.respell(raw, config).get(rule.theirs)
@@ -133,7 +137,7 @@ def without(dialect: Dialect, spec: Spec, tensors: Flat, part: str) -> tuple[Spe
         raise unknown("part to drop", part, PARTS)
     number = PARTS[part]
     bare = replace(spec.config, **{number: 0})
-    full = replace(spec.config, **{number: getattr(spec.config, number) or 1})
+    full = replace(spec.config, **{"representation": 0, number: getattr(spec.config, number) or 1})
     kept = {slot.theirs for slot in slots(dialect.rules(bare), shapes(bare))}
     dropped = {slot.theirs for slot in slots(dialect.rules(full), shapes(full)) if _only_in(slot, shapes(bare), kept)}
     labels = () if part == "head" else spec.labels

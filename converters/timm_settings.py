@@ -27,7 +27,7 @@ TRAINING = {  # arguments that change no number of a network that is not being t
     "dynamic_img_size", "strict_img_size",
 }  # fmt: skip
 
-OURS = {"vit_pico_patch4_32"}  # rows that timm has not
+OURS = {"vit_pico_patch4_32"}  # a row that timm has not
 POOLS = {"token": "token", "avg": "mean", "map": "map"}
 FITS = {"center": "crop", "squash": "squash", "border": "border"}
 ACTS = {"gelu": "gelu", "gelu_tanh": "gelu_tanh", "quick_gelu": "quick_gelu", "silu": "silu", "swish": "silu"}
@@ -205,7 +205,7 @@ def _side(size: Any) -> Any:
 def write(spec: Spec) -> dict[str, Any]:
     """The config.json with which timm builds this network and its preprocessing."""
     arch, how, config = _architecture(spec), spec.preprocess, spec.config
-    row = variants.VARIANTS[arch]
+    row = variants.TIMM[arch]
     args, usual = _args(config), _args(row)
     said = {"img_size", "num_classes", "in_chans", "drop_path_rate"} | ({"mlp_ratio"} if _sizes(config) == _sizes(row) else set())
     tag = spec.name.partition(".")[2]
@@ -239,8 +239,8 @@ def write(spec: Spec) -> dict[str, Any]:
 def _architecture(spec: Spec) -> str:
     """The checkpoint's own architecture, or else one that differs from it only in what arguments can say."""
     own = spec.name.partition(".")[0]
-    for arch in (own, *variants.VARIANTS):
-        if (row := variants.VARIANTS.get(arch)) and arch not in OURS and _class(row) == _class(spec.config):
+    for arch in (own, *variants.TIMM):
+        if (row := variants.TIMM.get(arch)) and arch not in OURS and _class(row) == _class(spec.config):
             return arch
     raise Error(
         f"timm has no architecture like {spec.name}: {_class(spec.config)}; export the tensors alone, to a .safetensors file"

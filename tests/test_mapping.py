@@ -15,7 +15,8 @@ from vitjax.converters import convert
 from vitjax.converters.mapping import Report, Rule, Slot, slots, to_ours, to_theirs
 from vitjax.converters.timm import TIMM
 from vitjax.model import shapes
-from vitjax.variants import VARIANTS, parameters
+from vitjax.variants import TIMM as VARIANTS
+from vitjax.variants import parameters
 
 TINY = ViTConfig(image=(12, 8), patch=4, width=12, depth=2, heads=3, mlp=10, classes=5)
 SIZES = {name: getattr(TINY, name) for name in ("image", "patch", "width", "depth", "heads", "mlp")}

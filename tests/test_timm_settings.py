@@ -133,7 +133,7 @@ def test_refused(read, change, said):
 
 def test_written_settings_read_the_same(folder):
     """For every row: the config.json that timm gets says the row again."""
-    for name, row in variants.VARIANTS.items():
+    for name, row in variants.TIMM.items():
         spec = variants.spec(name)
         data = json.loads(json.dumps(timm_settings.write(spec)))
         again = timm_settings.read(Bundle(folder / "model.safetensors", {}, data))

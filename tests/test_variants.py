@@ -129,7 +129,7 @@ def test_architecture_alone():
         ("google/vit-large-patch16-22", "closest are: google/vit-large-patch16-224, "),
         ("vit_giant_patch14_224", "has no published weights"),
         ("vit_giant_patch14_224.untrained", "has no published weights"),
-        ("timm/deit_tiny_distilled_patch16_224.fb_in1k", "known to timm, not here: it has a second class token"),
+        ("timm/deit_tiny_distilled_patch16_224.fb_in1k", "known to its publisher, not here: it has a second class token"),
         ("aimv2_large_patch14_224", "RMSNorm"),
     ],
 )

@@ -23,6 +23,7 @@ betwixt    =   640,   12,   10,  2560
 base       =   768,   12,   12,  3072
 so150m2    =   832,   21,   13,  2176
 so150m     =   896,   18,   14,  2304
+so150m16   =   896,   18,   16,  2320  # birder's
 plus       =   896,   12,   14,  3584
 large      =  1024,   24,   16,  4096
 so400m     =  1152,   27,   16,  4304  # the shape-optimised SoViT (arXiv:2305.13035)
@@ -45,9 +46,11 @@ tips       = partial(vit, classes=0, positions="patches", registers=1, layer_sca
 flexi      = partial(vit, positions="patches")
 deit3      = partial(vit, positions="patches", layer_scale=1e-6)
 test       = partial(gap, registers=1, layer_scale=1e-5)
+reg        = partial(vit, registers_first=True)
+probe      = partial(vit, cls=False, pool="map", pool_act="gelu", pool_eps=1e-5)
 
 # As timm 1.0.31 builds them by default (timm/models/vision_transformer.py, deit.py). Checkpoints differ in classes only.
-VARIANTS: dict[str, ViTConfig] = {
+TIMM: dict[str, ViTConfig] = {
     #                                                  image patch size    classes  switches
     # Dosovitskiy et al. 2020, arXiv:2010.11929; giant and gigantic: Zhai et al. 2021, arXiv:2106.04560
     "vit_tiny_patch16_224":                    vit      (224, 16, *tiny),
@@ -206,7 +209,106 @@ VARIANTS: dict[str, ViTConfig] = {
     "deit3_huge_patch14_224":                  deit3    (224, 14, *huge),
 }
 
-# What timm has in the same files and we have not, and why.
+# As birder 0.8.4 builds them (birder/net/_vit_configs.py), but for the rates of training.
+BIRDER: dict[str, ViTConfig] = {
+    "vit_t32":                                vit      (224, 32, *tiny),
+    "vit_t16":                                vit      (224, 16, *tiny),
+    "vit_t14":                                vit      (224, 14, *tiny),
+    "vit_s32":                                vit      (224, 32, *small),
+    "vit_s16":                                vit      (224, 16, *small),
+    "vit_s16_avg":                            gap      (224, 16, *small),
+    "vit_s16_ls":                             vit      (224, 16, *small, layer_scale=1e-5),
+    "vit_s16_pn":                             clip     (224, 16, *small),
+    "vit_s14":                                vit      (224, 14, *small),
+    "vit_m32":                                vit      (224, 32, *medium),
+    "vit_m16":                                vit      (224, 16, *medium),
+    "vit_m16_avg":                            gap      (224, 16, *medium),
+    "vit_m14":                                vit      (224, 14, *medium),
+    "vit_b32":                                vit      (224, 32, *base),
+    "vit_b32_pn":                             clip     (224, 32, *base),
+    "vit_b32_pn_npn":                         clip     (224, 32, *base,  norm="none"),
+    "vit_b16":                                vit      (224, 16, *base),
+    "vit_b16_avg":                            gap      (224, 16, *base),
+    "vit_b16_ls":                             vit      (224, 16, *base,  layer_scale=1e-5),
+    "vit_b16_pn":                             clip     (224, 16, *base),
+    "vit_b16_pn_quick_gelu":                  quickgelu(224, 16, *base),
+    "vit_b16_ap":                             probe    (224, 16, *base),
+    "vit_b16_ap_c1":                          probe    (224, 16, *base,  pool_eps=1e-6),
+    "vit_b16_qkn_ls":                         vit      (224, 16, *base,  layer_scale=1e-5, qk_norm=True),
+    "vit_b16_nf_swiglu":                      vit      (224, 16, *base,  attn_norm=True, act="silu", gated=True, mlp_norm=True),
+    "vit_b14":                                vit      (224, 14, *base),
+    "vit_so150m_p16_avg":                     gap      (224, 16, *so150m16),
+    "vit_so150m_p14_avg":                     gap      (224, 14, *so150m16),
+    "vit_so150m_p14_ap":                      probe    (224, 14, *so150m16),
+    "vit_l32":                                vit      (224, 32, *large),
+    "vit_l16":                                vit      (224, 16, *large),
+    "vit_l16_avg":                            gap      (224, 16, *large),
+    "vit_l16_ap":                             probe    (224, 16, *large),
+    "vit_l16_ap_c1":                          probe    (224, 16, *large, pool_eps=1e-6),
+    "vit_l14":                                vit      (224, 14, *large),
+    "vit_l14_pn":                             clip     (224, 14, *large),
+    "vit_l14_pn_npn":                         clip     (224, 14, *large, norm="none"),
+    "vit_l14_pn_quick_gelu":                  quickgelu(224, 14, *large),
+    "vit_so400m_p16_avg":                     gap      (224, 16, *so400m),
+    "vit_so400m_p14_ap":                      probe    (224, 14, *so400m),
+    "vit_so400m_p14_ap_c1":                   probe    (224, 14, *so400m,pool_eps=1e-6),
+    "vit_h16":                                vit      (224, 16, *huge),
+    "vit_h14":                                vit      (224, 14, *huge),
+    "vit_h14_pn":                             clip     (224, 14, *huge),
+    "vit_g16":                                vit      (224, 16, *giant),
+    "vit_g14":                                vit      (224, 14, *giant),
+    "vit_1b_p16":                             vit      (224, 16, 1536, 40, 24, 6144),
+    "vit_gigantic14":                         vit      (224, 14, *gigantic),
+    "vit_e14":                                vit      (224, 14, 1792, 56, 16, 15360),
+    "vit_reg1_t32":                           reg      (224, 32, *tiny,  registers=1),
+    "vit_reg1_t16":                           reg      (224, 16, *tiny,  registers=1),
+    "vit_reg1_t14":                           reg      (224, 14, *tiny,  registers=1),
+    "vit_reg1_s32":                           reg      (224, 32, *small, registers=1),
+    "vit_reg1_s16":                           reg      (224, 16, *small, registers=1),
+    "vit_reg1_s16_ls":                        reg      (224, 16, *small, registers=1, layer_scale=1e-5),
+    "vit_reg1_s16_nap_avg":                   gap      (224, 16, *small, registers=1, norm="after"),
+    "vit_reg1_s14":                           reg      (224, 14, *small, registers=1),
+    "vit_reg1_s14_ls":                        reg      (224, 14, *small, registers=1, layer_scale=1e-5),
+    "vit_reg4_s14_nps_ls":                    reg      (224, 14, *small, registers=4, positions="patches", layer_scale=1e-5),
+    "vit_reg4_m32":                           reg      (224, 32, *medium,registers=4),
+    "vit_reg4_m16":                           reg      (224, 16, *medium,registers=4),
+    "vit_reg4_m14":                           reg      (224, 14, *medium,registers=4),
+    "vit_reg4_b32":                           reg      (224, 32, *base,  registers=4),
+    "vit_reg1_b16_nap_avg":                   gap      (224, 16, *base,  registers=1, norm="after"),
+    "vit_reg4_b16":                           reg      (224, 16, *base,  registers=4),
+    "vit_reg4_b16_avg":                       gap      (224, 16, *base,  registers=4),
+    "vit_reg1_b14":                           reg      (224, 14, *base,  registers=1),
+    "vit_reg4_b14":                           reg      (224, 14, *base,  registers=4),
+    "vit_reg8_b14_ap":                        probe    (224, 14, *base,  registers=8),
+    "vit_reg4_b14_nps_ls":                    reg      (224, 14, *base,  registers=4, positions="patches", layer_scale=1e-5),
+    "vit_reg4_so150m_p16_avg":                gap      (224, 16, *so150m16,registers=4),
+    "vit_reg8_so150m_p16_swiglu_ap":          probe    (224, 16, *so150m16,registers=8, act="silu", gated=True),
+    "vit_reg4_so150m_p14_avg":                gap      (224, 14, *so150m16,registers=4),
+    "vit_reg4_so150m_p14_ls":                 reg      (224, 14, *so150m16,registers=4, layer_scale=1e-5),
+    "vit_reg4_so150m_p14_ap":                 probe    (224, 14, *so150m16,registers=4),
+    "vit_reg4_so150m_p14_aps":                probe    (224, 14, *so150m16,registers=4, pool_prefix=True),
+    "vit_reg8_so150m_p14_avg":                gap      (224, 14, *so150m16,registers=8),
+    "vit_reg8_so150m_p14_swiglu":             reg      (224, 14, *so150m16,registers=8, act="silu", gated=True),
+    "vit_reg8_so150m_p14_swiglu_avg":         gap      (224, 14, *so150m16,registers=8, act="silu", gated=True),
+    "vit_reg8_so150m_p14_ap":                 probe    (224, 14, *so150m16,registers=8),
+    "vit_reg4_l32":                           reg      (224, 32, *large, registers=4),
+    "vit_reg4_l16":                           reg      (224, 16, *large, registers=4),
+    "vit_reg8_l16_avg":                       gap      (224, 16, *large, registers=8),
+    "vit_reg8_l16_aps":                       probe    (224, 16, *large, registers=8, pool_prefix=True),
+    "vit_reg1_l14_nap_avg":                   gap      (224, 14, *large, registers=1, norm="after"),
+    "vit_reg4_l14":                           reg      (224, 14, *large, registers=4),
+    "vit_reg4_l14_nps_ls":                    reg      (224, 14, *large, registers=4, positions="patches", layer_scale=1e-5),
+    "vit_reg8_l14_ap":                        probe    (224, 14, *large, registers=8),
+    "vit_reg8_so400m_p14_ap":                 probe    (224, 14, *so400m,registers=8),
+    "vit_reg4_h16":                           reg      (224, 16, *huge,  registers=4),
+    "vit_reg4_h14":                           reg      (224, 14, *huge,  registers=4),
+    "vit_reg4_g16":                           reg      (224, 16, *giant, registers=4),
+    "vit_reg4_g14":                           reg      (224, 14, *giant, registers=4),
+    "vit_reg4_gigantic14":                    reg      (224, 14, *gigantic,registers=4),
+}
+VARIANTS = TIMM | BIRDER
+
+# What timm and birder have in the same files and we have not, and why.
 REFUSED = {
     "vit_*_xp_*":         "its blocks run attention and MLP side by side, under RMSNorm",
     "vit_*_18x2_*":       "its blocks hold two attentions, then two MLPs, side by side",
@@ -219,6 +321,14 @@ REFUSED = {
     "test_vit4":          "it has RMSNorm",
     "beit3_*":            "its weights are one branch of a multimodal encoder's",
     "vit_*_radio_*":      "its positions are a 128 x 128 grid, resampled on loading",
+    "vit_parallel_*":     "its blocks hold two attentions, then two MLPs, side by side",
+    "vit_sam_*":          "its attention is within windows, with relative positions",
+    "rope_*":             "its positions are rotations",
+    "naflex_*":           "its pictures keep their proportions, and positions are resampled for each",
+    "vit_*_hmlp*":        "its patches are cut by three convolutions",
+    "vit_*_rms_*":        "it has RMSNorm",
+    "vit_*_eps":          "its pooling is efficient probing",
+    "vit_*_soft_moe_*":   "half of its MLPs are mixtures of experts",
 }
 # fmt: on
 
@@ -250,23 +360,24 @@ def architecture(name: str) -> ViTConfig:
         return VARIANTS[name]
     for pattern, why in REFUSED.items():
         if fnmatchcase(name, pattern):
-            raise Error(f"{name} is known to timm, not here: {why}; `vitjax list` shows what is")
+            raise Error(f"{name} is known to its publisher, not here: {why}; `vitjax list` shows what is")
     raise unknown("architecture", name, VARIANTS)
 
 
 def resolve(name: str) -> str:
     """The name of a published checkpoint in WEIGHTS; an architecture alone is its first tag, which is timm's default.
 
-    Publishers' own spellings are accepted: "timm/...", "hf_hub:timm/...", "hf-hub:timm/...", "hf:google/vit-large-patch16-224".
+    Publishers' own spellings are accepted: "timm/...", "hf_hub:timm/...", "hf-hub:timm/...", "hf:google/vit-large-patch16-224",
+    "birder-project/...".
     """
-    name = re.sub(r"^(hf[-_]hub:|hf:)?timm/", "", name)
+    name = re.sub(r"^(hf[-_]hub:|hf:)?(timm|birder-project)/", "", name)
     if (bare := re.sub(r"^(hf[-_]hub:|hf:)", "", name)) in WEIGHTS:
         return bare
     arch, _, tag = name.partition(".")
     if "/" in arch:
         raise unknown("weights", name, WEIGHTS)
     architecture(arch)
-    published = [known for known in WEIGHTS if known.startswith(f"{arch}.")]
+    published = [known for known in WEIGHTS if architecture_of(known) == arch and "/" not in known]
     if not published:
         raise Error(f"{arch} has no published weights; vitjax.create({arch!r}) makes it with random ones")
     if tag:

@@ -29,7 +29,7 @@ class Weights:
     resample: Literal["bicubic", "bilinear"] = "bicubic"
     labels: str | None = None  # a label set; None: the one of ImageNet's that has so many classes, if any
     licence: str = "apache-2.0"
-    origin: str | None = None  # None: the repository of the same name, or timm's
+    origin: str | None = None  # None: the repository of the same name, or timm's; {name} is the checkpoint's
     dialect: str = "timm"
     reference: str = "timm 1.0.31"
     key: str | None = None  # which of several sets of weights in the file
@@ -39,7 +39,7 @@ class Weights:
         """Everything known of the checkpoint `name` of the architecture `config`."""
         # A quickgelu architecture runs the file of its plain sister, as that was trained.
         repository = name if self.architecture else f"timm/{name.replace('_quickgelu', '')}"
-        origin = f"hf:{repository}" if self.origin is None else self.origin
+        origin = f"hf:{repository}" if self.origin is None else self.origin.replace("{name}", name)
         return Spec(
             name,
             replace(config, classes=self.classes, **self.runs),
@@ -75,6 +75,16 @@ hf_dino2  = partial(imagenet, **hf, runs=HF, size=224)  # smaller than those of 
 hf_2lin   = partial(hf_dino2, runs=HF | LINEAR)
 hf_reg4   = partial(hf_dino2, runs=HF_REG4)
 hf_4lin   = partial(hf_reg4,  runs=HF_REG4 | LINEAR)
+
+# birder squashes pictures. What its files say of their size, classes and colours wins over these rows.
+BIRDER    = "https://huggingface.co/birder-project/%s/resolve/main/{name}.pt"  # of a repository that has several
+BIO       = BIRDER % "vit_reg4_so150m_p14_ls_dino-v2-bio"
+birder    = dict(fit="squash", labels="", licence="", dialect="birder", reference="birder 0.8.4",
+                 origin="hf:birder-project/{name}")
+bd_clip   = partial(clip,     **birder)
+bd_siglip = partial(half,     **birder)
+bd_dino2  = partial(imagenet, **birder, runs={"image": 518}, size=518)
+bd        = partial(Weights,  **birder, mean=(0.5191, 0.5306, 0.4877), std=(0.2316, 0.2304, 0.2588))
 
 IJEPA = "https://dl.fbaipublicfiles.com/ijepa/%s.pth.tar"
 
@@ -427,6 +437,49 @@ WEIGHTS: dict[str, Weights] = {
     "facebook/dinov2-with-registers-base-imagenet1k-1-layer":  hf_4lin  ( 1000, 224 / 256, "vit_base_patch14_reg4_dinov2"),
     "facebook/dinov2-with-registers-large-imagenet1k-1-layer": hf_4lin  ( 1000, 224 / 256, "vit_large_patch14_reg4_dinov2"),
     "facebook/dinov2-with-registers-giant-imagenet1k-1-layer": hf_4lin  ( 1000, 224 / 256, "vit_giant_patch14_reg4_dinov2"),
+    # birder's, by its names: encoders, CLIP's and SigLIP's towers, classifiers of birds
+    "vit_l14_pn_quick_gelu_openai-clip":                bd_clip  (  768, 1.0, "vit_l14_pn_quick_gelu",
+        sha256="2c7462390956d8942de0df21d9d1a43cf53fdbe3a3570a1add64d859313a0bee"),
+    "vit_b16_pn_bioclip-v1":                            bd_clip  (  512, 1.0, "vit_b16_pn",
+        sha256="9b2e5598f233657932eeb77e027cd4c4d683bf75515768fe6971cab6ec10bf15"),
+    "vit_b16_pn_biotrove-clip-o":                       bd_clip  (  512, 1.0, "vit_b16_pn",
+        sha256="5477a42494efa4122bb8e903ebe7e3fc6278df39074c7d2828063b97652f8bb6"),
+    "vit_l14_pn_bioclip-v2":                            bd_clip  (  768, 1.0, "vit_l14_pn",
+        sha256="301a325579dafdfa2ea13b0cbaf8129211ecd1429c29afa20d1c2eaaa91d8b0d"),
+    "vit_h14_pn_bioclip-v25":                           bd_clip  ( 1024, 1.0, "vit_h14_pn",
+        sha256="f0b6b49e06078100395945a866ee4bd2cb38011a263d6a2b8d27bc1be2d0502f"),
+    "vit_so400m_p14_ap_c1_siglip-v2-webli":             bd_siglip(    0, 1.0, "vit_so400m_p14_ap_c1",
+        sha256="f8ac3bdf028d17a2ee2673f58b51cffa5c696edef44c92092299d970607c7be6"),
+    "vit_reg4_s14_nps_ls_dino-v2-lvd142m":              bd_dino2 (    0, 1.0, "vit_reg4_s14_nps_ls",
+        sha256="c08263b219669d3933ee83f6b3be16ddecde046472b7869862312c6bdf89190f"),
+    "vit_reg4_b14_nps_ls_dino-v2-lvd142m":              bd_dino2 (    0, 1.0, "vit_reg4_b14_nps_ls",
+        sha256="c091d95be4c0ab6102ed7d4a183b3ab8728e2fb73969c5811381046d34b53944"),
+    "vit_reg4_l14_nps_ls_dino-v2-lvd142m":              bd_dino2 (    0, 1.0, "vit_reg4_l14_nps_ls",
+        sha256="441721029ca0ef85582bc8822ec91d780ee442eb3d06b04fb5e4662c9317b52d"),
+    "vit_b16_ls_franca-bioscan5m":                      bd       (    0, 1.0, "vit_b16_ls",
+        sha256="2124b590b20fb769e693b1ff31a9f5e77cb449924a3b27fc5a74013af5b2990c"),
+    "vit_l16_mim_200":                                  bd       (    0, 1.0, "vit_l16", origin=BIRDER % "vit_l16_mim",
+        sha256="7fc5b342347d8349aaf5f069a47efd441b646f8542821ed2e30b47a7da72917a"),
+    "vit_l16_mim_400":                                  bd       (    0, 1.0, "vit_l16", origin=BIRDER % "vit_l16_mim",
+        sha256="9b5c4e2538ea40edd60d8831d3807b543290dc2db44d537e60e44a341b47e54e"),
+    "vit_reg4_b16_mim_200":                             bd       (    0, 1.0, "vit_reg4_b16", origin=BIRDER % "vit_reg4_b16_mim",
+        sha256="c7ec433c01e1dc0d6100cafc29fa88155a0d65f4b42afa9cc252b77485a566a7"),
+    "vit_reg4_b16_mim_300":                             bd       (    0, 1.0, "vit_reg4_b16", origin=BIRDER % "vit_reg4_b16_mim",
+        sha256="b0e5e2b24ea7a8d2be246df43c9d8092354f6ee81e88c6cdd7c52d8e38ed44a4"),
+    "vit_reg4_b16_mim-intermediate-il-common":          bd       (  371, 1.0, "vit_reg4_b16", runs={"image": 256},
+        size=256, sha256="3a15b95285cd4435b601ef058839f422cdce8f68cca50de9353e1ac2bcb65f9a"),
+    "vit_reg4_b16_mim-intermediate-arabian-peninsula":  bd       (  735, 1.0, "vit_reg4_b16", runs={"image": 384},
+        size=384, sha256="78dbf578ebe7d5761705231e16fef280b14905a94f18879167c96df3e59d13a5"),
+    "vit_reg4_so150m_p14_avg_mim-bio":                  bd       (    0, 1.0, "vit_reg4_so150m_p14_avg",
+        sha256="397979a026a120a035b20f863f10de409b9fca12a244a6ea9ba745c7ca48420d"),
+    "vit_reg1_s14_ls_dino-v2-dist-bio":                 bd       (    0, 1.0, "vit_reg1_s14_ls", runs={"image": 252},
+        size=252, sha256="f50046e70639e190d0adeef422bbdc66097641f4993a4ce1b15f66c7ede93cb7"),
+    "vit_reg4_so150m_p14_ls_dino-v2-bio-252px":         bd       (    0, 1.0, "vit_reg4_so150m_p14_ls", runs={"image": 252},
+        size=252, origin=BIO, sha256="a47cb23593eb9f750ecdd51bbaf29c8bc23923980bf624024db8b8a5ab4be145"),
+    "vit_reg4_so150m_p14_ls_dino-v2-bio-224px":         bd       (    0, 1.0, "vit_reg4_so150m_p14_ls",
+        origin=BIO, sha256="cabfd49ca3d934a8a7df006060988aff138d079d9952a2af441b3eba7c662c90"),
+    "vit_reg4_so150m_p14_ls_dino-v2-bio-336px":         bd       (    0, 1.0, "vit_reg4_so150m_p14_ls", runs={"image": 336},
+        size=336, origin=BIO, sha256="f7873db83482a4afd7c0863cc499cdb14a4cd4190e4c104a2aafb40df87df3fc"),
 }
 
 # No two sets have one size, so timm, too, tells them apart by it (timm/data/imagenet_info.py).
