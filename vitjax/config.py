@@ -146,6 +146,7 @@ class Preprocess:
     resample: Literal["bicubic", "bilinear"] = "bicubic"
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # of RGB in [0, 1]
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    centre: Literal["even", "down"] = "even"  # where a crop begins at a half pixel: at the even one (torchvision), or below (HF)
 
     def __post_init__(self) -> None:
         check_types(self)

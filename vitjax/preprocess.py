@@ -73,7 +73,7 @@ def fit_image(image: Image.Image, how: Preprocess) -> Pixels:
     image = image.resize(_resized(image.size, how), Image.Resampling[how.resample.upper()])
     fill = tuple(round(255 * mean) for mean in how.mean) if how.fit == "border" else (0, 0, 0)
     canvas = Image.new("RGB", (width, height), fill)
-    canvas.paste(image, (_offset(image.width, width), _offset(image.height, height)))
+    canvas.paste(image, (_offset(image.width, width, how.centre), _offset(image.height, height, how.centre)))
     return np.array(canvas)
 
 
@@ -102,9 +102,11 @@ def _resized(size: tuple[int, int], how: Preprocess) -> tuple[int, int]:
     return resized
 
 
-def _offset(have: int, want: int) -> int:
-    """Where `have` pixels begin on a line of `want`: torchvision's center_crop rounds half to even, its padding down."""
-    return -round((have - want) / 2) if have > want else (want - have) // 2
+def _offset(have: int, want: int, centre: str) -> int:
+    """Where `have` pixels begin on a line of `want`: torchvision's center_crop rounds half to even, its padding (and HF) down."""
+    if have <= want:
+        return (want - have) // 2
+    return -round((have - want) / 2) if centre == "even" else -((have - want) // 2)
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
