@@ -1,4 +1,4 @@
-# make demo | test | check | reference | fixtures | bench. Needs git, make and Python >= 3.11; everything goes into .venv.
+# make demo | test | check | reference | fixtures | bench | fuzz. Needs git, make and Python >= 3.11; everything goes into .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,7 @@ export JAX_PLATFORMS ?= cpu
 # pip's own downloads are retried: a registry may hesitate
 PIP := -m pip install --quiet --disable-pip-version-check --retries 10
 
-.PHONY: demo test check reference fixtures bench wheel clean
+.PHONY: demo test check reference fixtures bench fuzz wheel clean
 
 $(BIN)/.ready: pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "vitjax needs Python 3.11 or newer: make PYTHON=python3.12"'
@@ -30,12 +30,12 @@ check: $(BIN)/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-# torch and timm, beside jax, in an environment of their own. torchvision comes without its dependencies: tests/reference
+# The reference libraries beside jax, in an environment of their own. torchvision comes without its dependencies: tests/reference
 $(REF)/bin/.ready: pyproject.toml tests/reference/requirements.txt
 	$(PYTHON) -m venv $(REF)
 	$(REF)/bin/python $(PIP) $$(grep ^torch== tests/reference/requirements.txt)
 	$(REF)/bin/python $(PIP) --no-deps $$(grep ^torchvision== tests/reference/requirements.txt)
-	$(REF)/bin/python $(PIP) $$(grep ^timm== tests/reference/requirements.txt) --editable '.[dev]'
+	$(REF)/bin/python $(PIP) $$(grep -E '^(timm|transformers|birder)==' tests/reference/requirements.txt) --editable '.[dev]'
 	touch $@
 
 reference: $(REF)/bin/.ready
@@ -46,6 +46,11 @@ fixtures: $(REF)/bin/.ready
 
 bench: $(REF)/bin/.ready
 	$(REF)/bin/python -m benchmarks.throughput
+
+# any bytes at all to the readers of files, for so many seconds: make fuzz SECONDS=3600
+fuzz: $(BIN)/.ready
+	$(BIN)/python $(PIP) atheris
+	$(BIN)/python -m tests.fuzz -max_total_time=$(or $(SECONDS),600)
 
 wheel: $(BIN)/.ready
 	rm -rf dist build
