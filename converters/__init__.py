@@ -77,15 +77,18 @@ def convert(
 
 
 def export(spec: Spec, params: Mapping[str, Any], out: str | os.PathLike, dialect: str = "timm") -> Path:
-    """Write parameters in another library's spelling: to a .safetensors file, or to a folder with its settings files too."""
+    """Write parameters in another library's spelling: to a .safetensors or .npz file, or to a folder with its settings, too."""
     spelling, out = named_dialect(dialect), Path(out)
-    bare = out.suffix == ".safetensors"
+    bare = out.suffix in (".safetensors", ".npz")
     ours = {path: np.asarray(leaf) for path, leaf in flatten_dict(dict(params), sep="/").items()}
     wanted = slots(spelling.rules(spec.config), {path: leaf.shape for path, leaf in ours.items()})
     settings = {} if bare else spelling.write_settings(spec)
     header = {slot.theirs: (slot.shape, _dtype(slot, ours)) for slot in wanted}
     path = out if bare else out / "model.safetensors"
-    files.write_safetensors(path, header, to_theirs(wanted, ours), spelling.write_metadata(spec))
+    if path.suffix == ".npz":
+        files.write_npz(path, to_theirs(wanted, ours))
+    else:
+        files.write_safetensors(path, header, to_theirs(wanted, ours), spelling.write_metadata(spec))
     for name, data in settings.items():
         files.write_json(out / name, data)
     return path

@@ -227,6 +227,11 @@ def write_safetensors(
         safetensors_file.write(file, shapes, tensors, metadata)
 
 
+def write_npz(path: Path, tensors: Iterable[tuple[str, np.ndarray]]) -> None:
+    with whole(path) as file:
+        npz_file.write(file, tensors)
+
+
 def write_json(path: Path, data: dict[str, Any]) -> None:
     with whole(path) as file:
         file.write(json.dumps(data, indent=2, ensure_ascii=False).encode() + b"\n")

@@ -13,6 +13,7 @@ import re
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -169,3 +170,12 @@ def _member(path: Path, info: zipfile.ZipInfo, file: IO[bytes]) -> Member:
     if member.size > max(FREE_SIZE, RATIO_LIMIT * record.size):
         raise member.refused(f"would grow from {record.size} to {member.size} bytes: refused as a deflate bomb")
     return member
+
+
+def write(file: IO[bytes], tensors: Iterable[tuple[str, np.ndarray]]) -> None:
+    """Write arrays one at a time and not deflated, as numpy.savez does; bfloat16, which numpy has not, as |V2 like big_vision."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in tensors:
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                raw = array.view("V2") if array.dtype == BFLOAT16 else array
+                np.lib.format.write_array(member, raw, allow_pickle=False)

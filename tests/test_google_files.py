@@ -161,12 +161,24 @@ def test_a_network_that_google_has_not_is_refused_by_its_switch(name):
 def test_exported_is_what_was_published(family, tmp_path):
     config, state = network(read(family)), bare(family)
     model = opened(saved(state, tmp_path), config=config)
-    file = export(model.spec, model.params, tmp_path / "out.safetensors", "google")
-    back = load_file(file)
-    if family.endswith("scan"):
-        back = stacked(back)
-    assert {key: array.tobytes() for key, array in back.items()} == {key: array.tobytes() for key, array in state.items()}
-    assert_same(opened(file, config=config), model)
+    written = [export(model.spec, model.params, tmp_path / f"out.{kind}", "google") for kind in ("safetensors", "npz")]
+    for file, load in zip(written, (load_file, np.load), strict=True):
+        back = dict(load(file))
+        if family.endswith("scan"):
+            back = stacked(back)
+        assert {key: array.tobytes() for key, array in back.items()} == {key: array.tobytes() for key, array in state.items()}
+        assert_same(opened(file, config=config), model)
+
+
+def test_bfloat16_is_exported_as_big_vision_writes_it(tmp_path):
+    config = network(read("google_siglip_bf16"))
+    model = opened(saved(two_towers(), tmp_path), config=config, key="img", dtype="keep")
+    file = export(model.spec, model.params, tmp_path / "out.npz", "google")
+    with np.load(file) as back:
+        assert {array.dtype for array in back.values()} == {np.dtype("V2")}
+        key = "MAPHead_0/probe"
+        assert back[key].tobytes() == two_towers()[f"params/img/{key}"].tobytes()
+    assert_same(opened(file, config=config, dtype="keep"), model)
 
 
 # Files that are not what they should be.
