@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 
 import ml_dtypes
@@ -12,9 +13,35 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.torch_files import (
-    HEAD, MAGIC, ONE, RAW, SIX, STREAM, ZIP, call, dict_, leaves, list_, load, member, members, name, number, numbers, pickled,
-    saved, script, short, storage, stream, tensor, text, tuple_, zipped,
-)  # fmt: skip
+    HEAD,
+    MAGIC,
+    ONE,
+    ORDERED,
+    RAW,
+    SIX,
+    STREAM,
+    ZIP,
+    call,
+    dict_,
+    filled,
+    list_,
+    load,
+    member,
+    members,
+    name,
+    number,
+    numbers,
+    pickled,
+    saved,
+    script,
+    short,
+    storage,
+    stream,
+    tensor,
+    text,
+    tuple_,
+    zipped,
+)
 from vitjax import Error
 from vitjax.converters.torch_file import is_torch, read
 from vitjax.converters.torch_values import Opaque
@@ -25,16 +52,24 @@ def path(tmp_path):
     return tmp_path / "model.pt"
 
 
-def written(path: Path, data: bytes) -> Path:
+def written(path: Path, data: bytes | bytearray) -> Path:
     path.write_bytes(data)
     return path
 
 
 KINDS = {
-    "torch.DoubleStorage": "f8", "torch.FloatStorage": "f4", "torch.HalfStorage": "f2", "torch.LongStorage": "i8",
-    "torch.IntStorage": "i4", "torch.ShortStorage": "i2", "torch.CharStorage": "i1", "torch.ByteStorage": "u1",
-    "torch.BoolStorage": "?", "torch.BFloat16Storage": ml_dtypes.bfloat16, "torch.cuda.FloatStorage": "f4",
-}  # fmt: skip
+    "torch.DoubleStorage": "f8",
+    "torch.FloatStorage": "f4",
+    "torch.HalfStorage": "f2",
+    "torch.LongStorage": "i8",
+    "torch.IntStorage": "i4",
+    "torch.ShortStorage": "i2",
+    "torch.CharStorage": "i1",
+    "torch.ByteStorage": "u1",
+    "torch.BoolStorage": "?",
+    "torch.BFloat16Storage": ml_dtypes.bfloat16,
+    "torch.cuda.FloatStorage": "f4",
+}
 
 
 @pytest.mark.parametrize("order", ["little", "big", None])
@@ -53,12 +88,12 @@ def test_every_kind_of_number_in_both_byte_orders(kind, order, path):
 def test_a_storage_of_bytes_whose_tensor_names_its_dtype(dtype, path):
     values = np.arange(6).astype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
     of = storage("0", "torch.storage.UntypedStorage", values.nbytes)
-    hooks = call("collections.OrderedDict")
-    whole = call(
-        "torch._utils._rebuild_tensor_v3", of, number(0), numbers((6,)), numbers((1,)), b"\x89", hooks, name(f"torch.{dtype}")
-    )
-    part = call("torch._utils._rebuild_tensor_v3", of, number(2), numbers((2,)), numbers((2,)), b"\x89", hooks, name(f"torch.{dtype}"), b"}")  # fmt: skip
-    found = load(written(path, saved(pickled(tuple_(whole, part)), values.tobytes())))
+
+    def part(first: int, size: int, step: int, *metadata: bytes) -> bytes:
+        where = (of, number(first), numbers((size,)), numbers((step,)))
+        return call("torch._utils._rebuild_tensor_v3", *where, b"\x89", ORDERED, name(f"torch.{dtype}"), *metadata)
+
+    found = load(written(path, saved(pickled(tuple_(part(0, 6, 1), part(2, 2, 2, b"}"))), values.tobytes())))
     np.testing.assert_array_equal(found[0], values, strict=True)
     np.testing.assert_array_equal(found[1], values[[2, 4]], strict=True)
 
@@ -98,7 +133,7 @@ def test_a_part_of_a_storage_in_the_legacy_stream(path):
 
 
 @pytest.mark.parametrize("data", [ZIP, STREAM], ids=["zip", "stream"])
-def test_only_what_is_asked_for_is_read(data, path, monkeypatch):
+def test_only_what_is_asked_for_is_read(data, path):
     found = read(written(path, data))["w"]
     assert (found.shape, found.dtype) == ((2, 3), np.dtype("f4"))
     assert is_torch(data[:512])
@@ -112,68 +147,87 @@ def test_only_what_is_asked_for_is_read(data, path, monkeypatch):
         np.asarray(found)
 
 
-def test_a_checksum_is_compared_once_and_before_the_first_number(path, monkeypatch):
-    of = storage("0", "torch.FloatStorage", 6)
-    first, last = read(written(path, saved(pickled(list_(tensor(of, (1,)), tensor(of, (1,), (1,), 5))), RAW)))
-    at = path.read_bytes().index(RAW)
-    damaged = bytearray(path.read_bytes())
-    damaged[at + 12] ^= 1  # in neither of the two tensors
-    path.write_bytes(damaged)
-    for tensor_ in (first, last):
+def test_a_checksum_is_compared_once_and_before_the_first_number(path):
+    whole = saved(pickled(list_(tensor(storage(), (1,)), tensor(storage(), (1,), (1,), 5))), RAW)
+    damaged = bytearray(whole)
+    damaged[whole.index(RAW) + 12] ^= 1  # in neither of the two tensors
+    first, last = read(written(path, damaged))
+    for one in (first, last):
         with pytest.raises(Error, match=r"model\.pt: archive/data/0 is damaged"):
-            np.asarray(tensor_)
+            np.asarray(one)
         with pytest.raises(Error, match=r"model\.pt: archive/data/0 is damaged"):
-            tensor_.check()
-    written(path, saved(pickled(b"N"), RAW).replace(RAW, RAW))
-    path.write_bytes(bytes(damaged[: at + 12]) + bytes([damaged[at + 12] ^ 1]) + bytes(damaged[at + 13 :]))
+            one.check()
+    written(path, whole)
     assert np.asarray(first) == 1
-    path.write_bytes(damaged)
-    assert np.asarray(last) == 6  # the record has been looked at
+    written(path, damaged)
+    assert np.asarray(last) == 6  # its record has been looked at
 
 
-def test_parameters_buffers_and_attributes(path):
-    """What torch wraps around a tensor; the state of an OrderedDict is its versions."""
-    of, hooks = tensor(storage()), call("collections.OrderedDict")
-    v2 = (storage(), number(0), numbers((2, 3)), numbers((3, 1)), b"\x89", hooks)
-    body = hooks + b"(" + b"".join(
-        text(key) + value
-        for key, value in {
-            "parameter": call("torch._utils._rebuild_parameter", of, b"\x88", hooks),
-            "with state": call("torch._utils._rebuild_parameter_with_state", of, b"\x88", hooks, dict_(("tag", text("x")))),
-            "buffer": call(
-                "torch._tensor._rebuild_from_type_v2", name("torch._utils._rebuild_tensor_v2"),
-                name("torch.nn.parameter.Buffer"), tuple_(*v2), dict_(("persistent", b"\x88")),
-            ),
-            "old": call("torch._utils._rebuild_tensor", *v2[:4]),
-        }.items()
-    ) + b"u" + dict_(("_metadata", hooks + b"(" + text("") + dict_(("version", number(1))) + b"u")) + b"b"  # fmt: skip
-    found = read(written(path, saved(pickled(body), RAW)))
-    assert list(found) == ["parameter", "with state", "buffer", "old"]
-    for leaf in leaves(found):
+V2 = (storage(), number(0), numbers((2, 3)), numbers((3, 1)), b"\x89", ORDERED)
+WRAPPED = {
+    "plain": call("torch._utils._rebuild_tensor_v2", *V2),
+    "before 0.4": call("torch._utils._rebuild_tensor", *V2[:4]),
+    "a parameter": call("torch._utils._rebuild_parameter", tensor(storage()), b"\x88", ORDERED),
+    "with attributes": call("torch._utils._rebuild_parameter_with_state", tensor(storage()), b"\x88", ORDERED, dict_()),
+    "a buffer": call(
+        "torch._tensor._rebuild_from_type_v2",
+        name("torch._utils._rebuild_tensor_v2"),
+        name("torch.nn.parameter.Buffer"),
+        tuple_(*V2),
+        dict_(("persistent", b"\x88")),
+    ),
+}
+
+
+def test_what_torch_wraps_tensors_in(path):
+    """Parameters and buffers, in an OrderedDict that has its modules' versions for an attribute."""
+    versions = dict_(("_metadata", ORDERED + filled(("", dict_(("version", number(1))))))) + b"b"
+    found = read(written(path, saved(pickled(ORDERED + filled(*WRAPPED.items()) + versions), RAW)))
+    assert list(found) == list(WRAPPED)
+    for leaf in found.values():
         np.testing.assert_array_equal(np.asarray(leaf), SIX.reshape(2, 3), strict=True)
 
 
-def test_what_is_no_tensor_stays_plain_or_says_its_name(path):
-    namespace = name("argparse.Namespace") + b")\x81" + dict_(("lr", b"G" + bytes(8))) + b"b"
-    scalar = call(
-        "numpy.core.multiarray.scalar", call("numpy.dtype", text("f8")), call("_codecs.encode", text("x"), text("latin1"))
-    )
-    found = read(written(path, saved(pickled(dict_(
-        ("args", namespace), ("loss", scalar), ("where", call("torch.device", text("cpu"))), ("dtype", name("torch.float32")),
-        ("size", call("torch.Size", numbers((2, 3)))), ("set", call("builtins.set", list_(number(1)))),
-        ("new set", b"\x8f(" + number(1) + b"\x90"), ("state", call("collections.defaultdict", name("__builtin__.dict"))),
-        ("count", call("collections.Counter", dict_(("a", number(2))))), ("old", b"U\x01\xff" + b""), ("old text", b"T\2\0\0\0ab"),
-        ("bytes", b"C\1x"), ("more", b"B\1\0\0\0x"), ("values", tuple_(b"N", b"\x88", b"\x89", b"K\7", b"M\0\1", b"G?\xe0" + bytes(6))),
-        ("big", number(2**70)), ("keys", b"}" + number(1) + number(2) + b"s" + b"NNs" + numbers((1, 2)) + b"\x88s"),
-        ("storage", storage()), ("one", number(1) + b"\x85"), ("three", b"NNN\x87"), ("appended", b"]Na"),
-    )), RAW)))  # fmt: skip
-    assert found == {
-        "args": Opaque("argparse.Namespace"), "loss": Opaque("numpy.core.multiarray.scalar"), "where": Opaque("torch.device"),
-        "dtype": Opaque("torch.float32"), "size": (2, 3), "set": [1], "new set": [1], "state": {}, "count": {"a": 2},
-        "old": b"\xff", "old text": "ab", "bytes": b"x", "more": b"x", "values": (None, True, False, 7, 256, 0.5), "big": 2**70,
-        "keys": {1: 2, None: None, (1, 2): True}, "storage": Opaque("torch.FloatStorage"), "one": (1,),
-        "three": (None, None, None), "appended": [None],
-    }  # fmt: skip
+PLAIN = [
+    (b"N", None),
+    (b"\x88", True),
+    (b"\x89", False),
+    (b"K\7", 7),
+    (b"M\0\1", 256),
+    (number(-3), -3),
+    (number(2**70), 2**70),
+    (b"G?\xe0" + bytes(6), 0.5),
+    (text("é"), "é"),
+    (b"U\2ab", "ab"),
+    (b"U\1\xff", b"\xff"),
+    (b"T\2\0\0\0ab", "ab"),
+    (b"C\1x", b"x"),
+    (b"B\1\0\0\0x", b"x"),
+    (b")", ()),
+    (b"N\x85", (None,)),
+    (b"NN\x86", (None, None)),
+    (b"NNN\x87", (None, None, None)),
+    (b"]Na", [None]),
+    (b"\x8f(K\1\x90", [1]),
+    (call("builtins.set", list_(b"K\1")), [1]),
+    (call("torch.Size", numbers((2, 3))), (2, 3)),
+    (b"}K\1K\2sNNs" + numbers((1, 2)) + b"\x88s", {1: 2, None: None, (1, 2): True}),
+    (call("__builtin__.dict"), {}),
+    (call("collections.defaultdict", name("__builtin__.dict")), {}),
+    (call("collections.Counter", dict_(("a", b"K\2"))), {"a": 2}),
+    (name("argparse.Namespace") + b")\x81" + dict_(("lr", b"K\1")) + b"b", Opaque("argparse.Namespace")),
+    (call("numpy.core.multiarray.scalar", call("numpy.dtype", text("f8")), b"C\1x"), Opaque("numpy.core.multiarray.scalar")),
+    (call("_codecs.encode", text("x"), text("latin1")), Opaque("_codecs.encode")),
+    (call("torch.device", text("cpu")), Opaque("torch.device")),
+    (name("torch.float32"), Opaque("torch.float32")),
+    (storage(), Opaque("torch.FloatStorage")),
+]
+
+
+@pytest.mark.parametrize("part, expected", PLAIN)
+def test_what_is_no_tensor_is_plain_or_says_its_name(part, expected, path):
+    found = read(written(path, saved(pickled(part), RAW)))
+    assert found == expected and type(found) is type(expected)
 
 
 def test_protocol_4_and_a_memo_of_any_index(path):
@@ -219,22 +273,19 @@ def test_zip_files_of_every_writer(path):
 
 
 def test_a_file_of_more_than_4_gib(path):
-    """Sparse: most of it is a hole between its members, which only offsets of 64 bits reach over."""
-    far, head, tail = 5 * 2**30, zipped([member("archive/data/0", b"")]), zipped([member("archive/data/0", RAW)])
-    del head, tail
-    body = zipped([*members(ONE), member("archive/data/0", RAW, header=far, wide=True)])
-    at = body.index(b"PK\3\4", body.index(b"serialization_id"))
-    end = body.index(b"PK\1\2")
-    directory = bytearray(body[end:])
-    start = far + end - at
-    wide = directory.rindex(b"PK\6\6")
-    directory[wide + 48 : wide + 56] = start.to_bytes(8, "little")
-    directory[wide + 64 : wide + 72] = (start + wide).to_bytes(8, "little")
-    directory[-6:-2] = b"\xff" * 4
+    """Sparse: a hole before its last member, over which only offsets of 64 bits reach."""
+    far = 5 * 2**30
+    data = zipped([*members(ONE), member("archive/data/0", RAW, header=far, wide=True)])
+    last, directory = data.rindex(b"PK\3\4"), data.index(b"PK\1\2")
+    end = bytearray(data[directory:])
+    moved, wide = far + directory - last, end.index(b"PK\6\6")
+    struct.pack_into("<Q", end, wide + 48, moved)  # where the directory is,
+    struct.pack_into("<Q", end, wide + 64, moved + wide)  # and its ZIP64 end,
+    struct.pack_into("<I", end, len(end) - 6, 2**32 - 1)  # which 32 bits cannot say
     with path.open("wb") as file:
-        file.write(body[:at])
+        file.write(data[:last])
         file.seek(far)
-        file.write(body[at:end] + directory)
+        file.write(data[last:directory] + end)
     np.testing.assert_array_equal(load(path), SIX.reshape(1, 2, 3))
 
 
@@ -274,10 +325,11 @@ OPCODES = st.sampled_from(
     [bytes([code]) for code in b"\x80\x95N\x88\x89JKM\x8aGX\x8cTUBC}])\x8f(t\x85\x86\x87ae\x90sucR\x81bQhjqr\x94\x93.0P"]
 )
 PARTS = st.one_of(
-    OPCODES, st.binary(max_size=3),
+    OPCODES,
+    st.binary(max_size=3),
     st.sampled_from([text("a"), number(1), number(-1), numbers((2, 3)), storage(), tensor(storage()), dict_(), list_(), SCRIPT]),
     st.sampled_from(["torch.Size", "collections.OrderedDict", "torch.float32", "argparse.Namespace", "os.system"]).map(name),
-)  # fmt: skip
+)
 
 
 @settings(deadline=None, max_examples=600)

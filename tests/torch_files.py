@@ -56,11 +56,19 @@ def list_(*parts: bytes) -> bytes:
 
 
 def dict_(*items: tuple[str, bytes]) -> bytes:
-    return b"}(" + b"".join(text(key) + value for key, value in items) + b"u"
+    return b"}" + filled(*items)
+
+
+def filled(*items: tuple[str, bytes]) -> bytes:
+    """What fills the dict on the stack."""
+    return b"(" + b"".join(text(key) + value for key, value in items) + b"u"
 
 
 def call(full: str, *arguments: bytes) -> bytes:
     return name(full) + tuple_(*arguments) + b"R"
+
+
+ORDERED = call("collections.OrderedDict")
 
 
 def storage(key: str = "0", kind: str = "torch.FloatStorage", size: int = 6, *more: bytes) -> bytes:
@@ -72,8 +80,7 @@ def tensor(of: bytes, shape: Any = (2, 3), strides: Any = None, first: int = 0, 
     if strides is None:
         strides = [int(np.prod(shape[axis + 1 :])) for axis in range(len(shape))]
     shape, strides = (x if isinstance(x, bytes) else numbers(x) for x in (shape, strides))
-    hooks = call("collections.OrderedDict")
-    return call("torch._utils._rebuild_tensor_v2", of, number(first), shape, strides, b"\x89", hooks, *more)
+    return call("torch._utils._rebuild_tensor_v2", of, number(first), shape, strides, b"\x89", ORDERED, *more)
 
 
 def pickled(body: bytes, protocol: int = 2) -> bytes:
