@@ -39,7 +39,7 @@ STOREYS = [
     "vitjax.converters.google",
     "vitjax.converters.identify",
     "vitjax.converters vitjax.download",
-    "vitjax.hub",
+    "vitjax.hub vitjax.contents",
     "vitjax.train.recipe",
     "vitjax.train.augment vitjax.train.data",
     "vitjax.train.loop",

@@ -29,16 +29,19 @@ def load(
     dtype: str = "float32",
     mesh: jax.sharding.Mesh | None = None,
     verify: bool = True,
+    key: str | None = None,
+    reference: str | None = None,
 ) -> Model:
     """A model by the name of published weights, from a checkpoint folder, from another library's file, or "hf:owner/repo".
 
     name: "architecture" (its first published checkpoint), "architecture.tag", a publisher's spelling, a path, "hf:owner/repo".
     variant, config: the architecture of a file that does not say it.
     classes: 0 for no head; another number than the checkpoint's for an untrained head of that many.
-    image: another picture size, or (height, width); positions are resampled as timm does.
+    image: another picture size, or (height, width); positions are resampled as the reference library does.
     dtype: of the parameters and of the computation: "float32", "bfloat16" or "float16".
     mesh: splits every parameter over the mesh's first axis; each device reads its own part only.
     verify: a checkpoint folder's parameters are held to the hashes in its manifest.json.
+    key, reference: of a file, as in `vitjax.converters.convert`: which of its sets of weights, and whose numbers.
     """
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
@@ -46,14 +49,15 @@ def load(
     if checkpoint.exists(name):  # on this machine, or gs://
         folder = name
     else:
-        folder = None if path.exists() or path.suffix == ".safetensors" else fetch(str(name))
+        folder = None if path.exists() or path.suffix in converters.files.SUFFIXES else fetch(str(name))
     if folder is not None:
-        if variant is not None or config is not None:
-            raise Error(f"{folder} is a checkpoint folder and says its own architecture: leave out variant and config")
+        if {variant, config, key, reference} != {None}:
+            raise Error(f"{folder} is a checkpoint folder and says everything: leave out variant, config, key and reference")
         spec, params = restore(folder, dtype, mesh, verify)
     else:
         drop = ("head",) if classes == 0 else ()
-        spec, lazy = converters.convert(path, variant=variant, config=config, drop=drop, dtype=dtype)
+        how: dict[str, Any] = {"variant": variant, "config": config, "key": key, "reference": reference}
+        spec, lazy = converters.convert(path, drop=drop, dtype=dtype, **how)
         like = abstract(spec.config)
         places = jax.tree.map(lambda leaf: leaf.sharding, like if mesh is None else checkpoint.shard(like, mesh))
         params = jax.tree.map(lambda leaf, place: jax.device_put(np.asarray(leaf), place), lazy, places)
