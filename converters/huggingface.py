@@ -37,6 +37,7 @@ MEMORY = {
     False: ATTENTION | {"mlp.fc1.": "intermediate.dense.", "mlp.fc2.": "output.dense."},
 }
 LAYER = re.compile(r"(?:encoder\.)?layers?\.(\d+)\.(.*)")
+BASE = re.compile(r"((?:\w+\.)*)embeddings\.")
 GATE, UP, PACKED = "mlp.gate_proj.", "mlp.up_proj.", "mlp.weights_in."
 
 
@@ -115,7 +116,7 @@ class Zeros:
 
 def bare(tensors: Flat) -> dict[str, Tensor]:
     """A file's tensors as the bare model has them, without the prefix that classes with a head give it."""
-    prefix = next((name.removesuffix(PATCHES) for name in tensors if name.endswith(PATCHES)), "")
+    prefix = next((found[1] for name in tensors if (found := BASE.match(name))), "")
     out = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
     return out if len(out) == len(tensors) else dict(tensors)  # two of one name: let both be named
 
@@ -127,8 +128,8 @@ def respell(tensors: Flat, cfg: ViTConfig) -> dict[str, Tensor]:
     out = {_on_disk(name, kind): tensor for name, tensor in found.items()}
     for name in [name for name in out if GATE in name and _joins(out, name)]:
         out[name.replace(GATE, PACKED)] = Joined([out.pop(name), out.pop(name.replace(GATE, UP))])
-    if kind.mask and (cls := out.get("embeddings.cls_token")) is not None:
-        out[MASK] = Zeros((1, cfg.width), cls.dtype)
+    if kind.mask:
+        out[MASK] = Zeros((1, cfg.width), next(iter(tensors.values())).dtype)
     heads = re.compile(r"(cls_|distillation_)?classifier\.")
     return {name if not cfg.classes or heads.match(name) else f"{kind.prefix}.{name}": tensor for name, tensor in out.items()}
 

@@ -41,9 +41,12 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "deit": ("DeiTForImageClassification", MLP | {"num_labels": 5, "hidden_act": "gelu_pytorch_tanh", "layer_norm_eps": 1e-6}),
     "dinov2": ("Dinov2Model", {"use_swiglu_ffn": True}),
     "dinov2_linear": ("Dinov2ForImageClassification", {"mlp_ratio": 2, "num_labels": 5}),
-    "dinov2_reg": ("Dinov2WithRegistersForImageClassification", {"use_swiglu_ffn": True, "num_labels": 5, "num_register_tokens": 3}),
+    "dinov2_reg": (
+        "Dinov2WithRegistersForImageClassification",
+        {"use_swiglu_ffn": True, "num_labels": 5, "num_register_tokens": 3},
+    ),
     "ijepa": ("IJepaForImageClassification", MLP | {"num_labels": 5}),
-}  # fmt: skip
+}
 
 
 def build(name: str, dark: float = 1, **config: Any) -> PreTrainedModel:
@@ -68,8 +71,8 @@ def saved(model: PreTrainedModel) -> tuple[str, dict[str, np.ndarray]]:
 
 
 @torch.inference_mode()
-def run(model: PreTrainedModel, images: np.ndarray) -> dict[str, np.ndarray]:
-    """What transformers' modules return for pictures (B, H, W, 3), named as Model.stages names it."""
+def run(model: PreTrainedModel, images: np.ndarray, resized: bool = True) -> dict[str, np.ndarray]:
+    """What transformers' modules return for pictures (B, H, W, 3), of another size or not, named as Model.stages names it."""
     base = model.base_model
     places = {"patch": base.embeddings.patch_embeddings, "embed": base.embeddings}
     for i, block in enumerate(base.layers if hasattr(base, "layers") else base.encoder.layer):
@@ -81,7 +84,7 @@ def run(model: PreTrainedModel, images: np.ndarray) -> dict[str, np.ndarray]:
 
     hooks = [module.register_forward_hook(lambda _m, _i, out, name=name: keep(name, out)) for name, module in places.items()]
     hooks.append(base.register_forward_hook(lambda _m, _i, out: stages.update(tokens=out.last_hidden_state)))
-    own = {} if "Dinov2" in type(model).__name__ else {"interpolate_pos_encoding": True}
+    own = {} if "Dinov2" in type(model).__name__ else {"interpolate_pos_encoding": resized}
     out = model(torch.from_numpy(images).permute(0, 3, 1, 2), **own)
     for hook in hooks:
         hook.remove()
