@@ -52,10 +52,11 @@ def save(path: epath.PathLike, spec: Spec, params: Mapping[str, Any], overwrite:
         # Orbax notes there where it wrote, which is no business of whoever gets the folder
         (draft / PARAMS / "commit_success.txt").write_text("The parameters are complete.\n")
         (draft / SPEC).write_text(spec_to_json(spec), encoding="utf-8")
-        manifest.write(draft, Manifest(_hash(draft), tensors))
+        manifest.write(draft, Manifest(fingerprint(draft), tensors))
 
 
-def _hash(folder: epath.PathLike) -> str:
+def fingerprint(folder: epath.PathLike) -> str:
+    """The SHA-256 of a folder's spec."""
     return hashlib.sha256((epath.Path(folder) / SPEC).read_bytes()).hexdigest()
 
 
@@ -121,7 +122,7 @@ def restore(path: epath.PathLike, like: Mapping[str, Any], dtype: str | None = N
         lines = [f"{name}: found {found.get(name, ['nothing'])[0]}, expected {wanted.get(name, 'nothing')}" for name in wrong]
         raise Error(f"{path}: the parameters do not belong to its {SPEC}:\n  " + "\n  ".join(lines))
     expected = manifest.read(path) if verify else None
-    if expected is not None and expected.spec != _hash(path):
+    if expected is not None and expected.spec != fingerprint(path):
         raise Error(f"{path} is damaged: {SPEC} is not as it was written. {AGAIN}")
     here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
 

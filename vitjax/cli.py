@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import logging
-import math
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,37 +83,27 @@ def _list(args: argparse.Namespace) -> None:
 
 
 def _inspect(args: argparse.Namespace) -> None:
-    from . import checkpoint, converters
+    from .contents import contents
+    from .converters.files import Several
 
-    src, files = _source(args.src), converters.files
-    if checkpoint.exists(src):
-        spec, tensors = checkpoint.restore_spec(src), checkpoint.stored(src)
-        about = {"format": "vitjax checkpoint folder", "dialect": "vitjax", "fits": []}
-    else:
-        try:
-            bundle = files.read(src, args.key)
-        except files.Several as several:
-            print(json.dumps({"path": str(src), "keys": list(several.found)}, indent=1) if args.json else several)
-            return
-        files.check(bundle)
-        known = None
-        with contextlib.suppress(Error):
-            known = converters.recognise(bundle)
-        spec = known.read_settings(bundle) if known else None
-        tensors = {name: (tuple(tensor.shape), str(tensor.dtype)) for name, tensor in bundle.tensors.items()}
-        about = {"format": bundle.format, "key": bundle.key, "dialect": known.name if known else "none that vitjax knows"}
-        about |= {"fits": converters.fitting(bundle, known) if known else []}
-    about |= {"parameters": sum(math.prod(shape) for shape, _ in tensors.values()), "spec": asdict(spec) if spec else None}
-    if args.json:
-        listed = {name: {"shape": shape, "dtype": dtype} for name, (shape, dtype) in tensors.items()}
-        print(json.dumps({"path": str(src)} | about | {"tensors": listed}, indent=1))
+    src = _source(args.src)
+    try:
+        about, spec = contents(src, args.key)
+    except Several as several:
+        print(json.dumps({"path": str(src), "keys": list(several.found)}, indent=1) if args.json else several)
         return
-    _table([("tensor", "shape", "dtype"), *((name, str(list(shape)), dtype) for name, (shape, dtype) in tensors.items())])
+    if args.json:
+        print(json.dumps({"path": str(src)} | about, indent=1))
+        return
+    tensors = about.pop("tensors")
+    _table([("tensor", "shape", "dtype"), *((name, str(list(t["shape"])), t["dtype"]) for name, t in tensors.items())])
     if spec:
         about |= {"spec": spec.name, "config": spec.config, "preprocess": spec.preprocess, "source": spec.source}
         about |= {"labels": f"{len(spec.labels)}: {', '.join(spec.labels[:3])}, ..." if spec.labels else "none"}
     print()
-    _table([(key, ", ".join(value) if isinstance(value, list) else str(value)) for key, value in about.items() if value])
+    _table(
+        [(key, ", ".join(map(str, value)) if isinstance(value, list) else str(value)) for key, value in about.items() if value]
+    )
 
 
 def _convert(args: argparse.Namespace) -> None:
@@ -150,21 +137,15 @@ def _export(args: argparse.Namespace) -> None:
     if Path(args.out).exists() and not args.overwrite:
         raise Error(f"{args.out} exists already: choose another place, or pass --overwrite")
     folder = args.src if checkpoint.exists(args.src) else hub.fetch(args.src)
-    spec, params = hub.restore(folder)
+    spec, params = hub.restore(folder, verify=args.check)
     print(converters.export(spec, params, args.out, args.dialect))
 
 
 def _verify(args: argparse.Namespace) -> None:
-    import numpy as np
+    from . import checkpoint, verify
 
-    from .verify import verify
-
-    try:
-        with np.load(args.reference, allow_pickle=False) as file:
-            reference = {name: file[name] for name in file.files if name == "input" or name.startswith("stage/")}
-    except (OSError, ValueError, EOFError) as error:
-        raise Error(f"{args.reference} is not an .npz of arrays: {error}") from error
-    stages = verify(_load(args.src), reference)
+    model, reference = _load(args), verify.read(args.reference)
+    stages = verify.verify(model, reference)
     if args.json:
         print(json.dumps([stage._asdict() | {"good": stage.good} for stage in stages], indent=1))
     else:
@@ -175,10 +156,12 @@ def _verify(args: argparse.Namespace) -> None:
         print(f"not compared, because there is no such stage here: {', '.join(left)}", file=sys.stderr)
     if off := [stage.name for stage in stages if not stage.good]:
         raise Error(f"{len(off)} of {len(stages)} stages are off; the first is {off[0]}")
+    if args.check and checkpoint.exists(args.model) and os.access(args.model, os.W_OK):
+        verify.record(args.model, args.reference, model.dtype, stages)
 
 
 def _classify(args: argparse.Namespace) -> None:
-    model = _load(args.model)
+    model = _load(args)
     found = []
     with _progress("classifying") as bar:
         for batch in _batches(args.images):
@@ -198,7 +181,7 @@ def _embed(args: argparse.Namespace) -> None:
 
     from . import converters
 
-    model, done = _load(args.model), 0
+    model, done = _load(args), 0
     shape = (len(args.images), model.config.features)
     with converters.files.whole(Path(args.out)) as file, _progress("embedding") as bar:
         np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
@@ -213,10 +196,10 @@ def _batches(images: list[str]) -> Iterator[list[str]]:
         yield images[start : start + BATCH]
 
 
-def _load(name: str) -> Model:
+def _load(args: argparse.Namespace) -> Model:
     from .hub import load
 
-    return load(name)
+    return load(args.model, verify=args.check)
 
 
 def _source(src: str) -> Path:
@@ -262,6 +245,8 @@ def _parser() -> argparse.ArgumentParser:
     def command(name: str, run: Callable[[argparse.Namespace], None], about: str) -> Callable[..., Any]:
         sub = commands.add_parser(name, help=about, description=about)
         sub.set_defaults(run=run)
+        if run in (_export, _verify, _classify, _embed):
+            sub.add_argument("--no-check", dest="check", action="store_false", help="load a folder without its manifest's hashes")
         return sub.add_argument
 
     add = command("list", _list, "Architectures, or published weights, by name.")
@@ -297,7 +282,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--overwrite", action="store_true")
 
     add = command("verify", _verify, "Compare with a reference library's numbers, stage by stage.")
-    add("src", metavar="DIR", help="a checkpoint folder, or a name")
+    add("model", metavar="DIR", help="a checkpoint folder, whose manifest notes the comparison when all is well; or a name")
     add("reference", metavar="REFERENCE.npz", help="`input` and `stage/NAME` arrays")
     add("--json", action="store_true")
 

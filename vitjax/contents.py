@@ -8,7 +8,7 @@ import os
 from dataclasses import asdict
 from typing import Any
 
-from . import checkpoint, converters
+from . import checkpoint, converters, manifest
 from .config import Error, Spec
 
 
@@ -18,7 +18,7 @@ def contents(src: str | os.PathLike, key: str | None = None) -> tuple[dict[str, 
         spec: Spec | None = checkpoint.restore_spec(src)
         tensors = checkpoint.stored(src)
         about: dict[str, Any] = {"format": "vitjax checkpoint folder", "dialect": "vitjax", "fits": []}
-        about |= {"verified": checkpoint.verified(src)}
+        about |= {"verified": manifest.verified(src)}
     else:
         bundle, known = converters.files.read(src, key), None
         converters.files.check(bundle)

@@ -13,7 +13,7 @@ from etils import epath
 from .config import Error, check_types, decode, unknown
 
 MANIFEST, FORMAT = "manifest.json", 1  # a newer format is refused
-AGAIN = "Convert or download it again, or take it as it is with --no-verify (verify=False)"
+AGAIN = "Convert or download it again, or take it as it is with --no-check (verify=False)"
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,11 @@ class Record:
 
     def __post_init__(self) -> None:
         check_types(self)
+
+    def __str__(self) -> str:
+        worst = max(self.stages.values(), default=0.0)
+        where = f"{self.dtype} on {self.backend}, vitjax {self.vitjax}, jax {self.jax}"
+        return f"{self.reference}: {len(self.stages)} stages within {worst:.1e} of their scale ({where})"
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,12 @@ def read(folder: epath.PathLike) -> Manifest:
         return Manifest(data["spec"], tensors, tuple(decode(Record, record, f"{path}: verified") for record in data["verified"]))
     except (KeyError, TypeError, AttributeError) as error:
         raise Error(f"{path} is damaged: {type(error).__name__}: {error}. {AGAIN}") from error
+
+
+def verified(folder: epath.PathLike) -> list[str]:
+    """What a checkpoint was compared with, in words."""
+    known = (epath.Path(folder) / MANIFEST).exists()
+    return [str(record) for record in read(folder).verified] if known else []
 
 
 def _seal(data: Mapping[str, Any]) -> str:

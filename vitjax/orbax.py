@@ -126,7 +126,7 @@ class _Spread(ocp.type_handlers.ArrayHandler):
         return []
 
 
-def write(folder: epath.Path, params: Mapping[str, Any], stop: threading.Event) -> dict[str, Entry]:
+def write(folder: epath.PathLike, params: Mapping[str, Any], stop: threading.Event) -> dict[str, Entry]:
     """Write a tree as a plain Orbax checkpoint; what it holds then. Stops, with an exception, when `stop` is set."""
     rows, spread = _Rows(stop), dict[str, jax.Array]()
 
@@ -150,7 +150,7 @@ def write(folder: epath.Path, params: Mapping[str, Any], stop: threading.Event) 
 class Stored:
     """A leaf in a folder."""
 
-    def __init__(self, folder: epath.Path, path: str) -> None:
+    def __init__(self, folder: epath.PathLike, path: str) -> None:
         spec = _spec(absolute(folder), path.replace("/", "."))
         store = ts.open(spec, context=ts.Context(CONTEXT), read=True).result()
         self.shape, self.dtype = tuple(store.shape), store.dtype.name
@@ -173,7 +173,7 @@ class Stored:
 
 
 def read(
-    folder: epath.Path, path: str, sharding: jax.sharding.Sharding, dtype: str | None, hashing: bool
+    folder: epath.PathLike, path: str, sharding: jax.sharding.Sharding, dtype: str | None, hashing: bool
 ) -> tuple[jax.Array, Entry]:
     """A leaf in `dtype` (None: as stored) on its devices, and what it is on disk (without a hash, unless `hashing`).
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
-from . import variants
+import vitjax
+
+from . import manifest, variants
 from .config import Error
+from .manifest import Record
 from .model import Model
 
 # A tolerance is a claim: float32, relative to the largest number of the stage.
@@ -25,6 +33,15 @@ class Stage(NamedTuple):
     @property
     def good(self) -> bool:
         return self.difference <= self.tolerance * self.scale  # not so for NaN
+
+
+def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """A reference: the arrays of an .npz file that `verify` compares with."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files if name == "input" or name.startswith("stage/")}
+    except (OSError, ValueError, EOFError) as error:
+        raise Error(f"{path} is not an .npz of arrays: {error}") from error
 
 
 def verify(model: Model, reference: Mapping[str, np.ndarray]) -> list[Stage]:
@@ -44,3 +61,22 @@ def _compare(name: str, ours: np.ndarray, theirs: np.ndarray, tolerance: float) 
         raise Error(f"stage {name} is {list(ours.shape)} here, {list(theirs.shape)} in the reference")
     a, b = ours.astype(np.float64), theirs.astype(np.float64)
     return Stage(name, float(np.abs(a - b).max()), float(np.abs(b).max()), tolerance)
+
+
+def record(folder: str | os.PathLike, reference: str | os.PathLike, dtype: str, stages: Sequence[Stage]) -> None:
+    """Note in a checkpoint's manifest that every stage was good, in the place of what was noted of the same comparison."""
+    assert all(stage.good for stage in stages)
+    file, found = Path(reference), manifest.read(folder)
+    new = Record(
+        reference=file.name,
+        sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
+        tolerance=stages[0].tolerance,
+        stages={stage.name: stage.difference / (stage.scale or 1.0) for stage in stages},
+        vitjax=vitjax.__version__,
+        jax=jax.__version__,
+        backend=jax.default_backend(),
+        dtype=dtype,
+    )
+    same = (new.sha256, new.backend, new.dtype)
+    others = tuple(old for old in found.verified if (old.sha256, old.backend, old.dtype) != same)
+    manifest.write(folder, replace(found, verified=(*others, new)))
