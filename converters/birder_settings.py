@@ -144,15 +144,16 @@ def read(bundle: Bundle) -> Spec | None:
 def complete(spec: Spec, bundle: Bundle) -> Spec:
     """A row of ours, with what the files say of it: size, classes and their names, colours, and what differs from the row."""
     with _blame(bundle):
-        beside, config = _beside(bundle), reading(spec.config, bundle.tensors)
+        beside, row = _beside(bundle), reading(spec.config, bundle.tensors)
+        image, classes = row.image, row.classes
         if beside.get("task", TASK) != TASK:
             raise Error(f"a network for {beside['task']} is not supported: only {TASK}")
         if "signature" in beside:
-            (shape,), classes = (each["data_shape"] for each in beside["signature"]["inputs"]), _classes(beside["signature"])
-            if shape[1] != 3:
-                raise Error(f"{shape[1]} input channels are not supported: vitjax reads RGB")
-            config = replace(config, image=(shape[2], shape[3]), classes=classes)
-        config = config_of(beside.get("config") or {}, config.image, config.classes, config)
+            _, channels, *image = beside["signature"]["inputs"][0]["data_shape"]
+            image, classes = tuple(image), _classes(beside["signature"])
+            if channels != 3:
+                raise Error(f"{channels} input channels are not supported: vitjax reads RGB")
+        config = config_of(beside.get("config") or {}, image, classes, row)
         labels = spec.labels if config.classes == spec.config.classes else ()
         if names := beside.get("class_to_idx"):
             labels = tuple(sorted(names, key=names.__getitem__))
