@@ -59,6 +59,17 @@ def test_another_size(published):
     assert_stages(vitjax.load(folder, image=resized["input"].shape[1:3]), resized)
 
 
+def test_a_folder_as_published(tmp_path):
+    """Its pictures may be smaller than those of its positions: these are resampled, as transformers does at every call."""
+    reference = publish("hf_dinov2_reg", tmp_path)
+    bit = {"image_processor_type": "BitImageProcessor", "size": {"shortest_edge": 14}, "crop_size": {"height": 12, "width": 12}}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(bit))
+    model = vitjax.load(tmp_path)
+    assert model.config.image == 12 and convert(tmp_path)[0].config.image == 16
+    assert model(model.preprocess(np.zeros((20, 30, 3), np.uint8))).shape == (1, 5)
+    assert_stages(vitjax.load(tmp_path, image=16), reference)
+
+
 @pytest.mark.parametrize("published", ["hf_vit_pooler", "hf_deit_taught", "hf_dinov2_reg"], indirect=True)
 def test_headless_and_bfloat16(published):
     folder, reference = published

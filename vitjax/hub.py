@@ -61,6 +61,8 @@ def load(
         like = abstract(spec.config)
         places = jax.tree.map(lambda leaf: leaf.sharding, like if mesh is None else checkpoint.shard(like, mesh))
         params = jax.tree.map(lambda leaf, place: jax.device_put(np.asarray(leaf), place), lazy, places)
+    if image is None and config is None and spec.preprocess.size != spec.config.image:
+        image = spec.preprocess.size  # DINOv2 at Hugging Face: pictures of 224 pixels, positions of 518
     if image is not None:
         spec, params = surgery.resize(spec, params, image)
     if classes is not None and classes != spec.config.classes:
@@ -95,6 +97,8 @@ def fetch(name: str) -> Path:
             if not checkpoint.exists(folder):
                 spec, params = _published(name, folder) if published else _convert(download.repository(name).parent)
                 source = replace(spec.source, origin=variants.spec(name).source.origin if published else name)
+                if source.dialect == "huggingface":  # its files do not say their name
+                    spec = replace(spec, name=name.removeprefix("hf:"))
                 checkpoint.save(folder, replace(spec, source=source), params)
     return folder
 
