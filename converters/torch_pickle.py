@@ -51,7 +51,7 @@ class Machine:
         self.stack: list[Any] = []
         self.outer: list[list[Any]] = []  # what waits below each open mark
         self.memo: dict[int, Any] = {}
-        self.made = self.tensors = self.tuple_keys = 0
+        self.spent = self.tensors = self.tuple_keys = 0
 
     def run(self) -> object:
         """The object that the pickle describes. The file then stands behind the pickle's last byte."""
@@ -103,10 +103,14 @@ class Machine:
         self.stack.append(value)
 
     def create(self, container: object) -> None:
-        self.made += 1
-        if self.made > NODE_LIMIT:
-            raise ValueError(f"more than {NODE_LIMIT} containers")
+        self.spend(1)
         self.stack.append(container)
+
+    def spend(self, values: int) -> None:
+        """Count what is made and what is put into it: plain() would refuse more, but only when it is all in memory."""
+        self.spent += values
+        if self.spent > NODE_LIMIT:
+            raise ValueError(f"it describes more than {NODE_LIMIT} values")
 
     def mark(self) -> None:
         if len(self.outer) == MARK_LIMIT:
@@ -137,12 +141,14 @@ class Machine:
         target = self.top()
         if type(target) is not list:
             raise ValueError(f"it appends to {kind(target)}")
+        self.spend(len(values))
         target.extend(values)
 
     def update(self, values: list[Any]) -> None:
         target = self.top()
         if type(target) not in (dict, Ordered) or len(values) % 2:
             raise ValueError(f"it sets items of {kind(target)}" if len(values) % 2 == 0 else "a key without a value")
+        self.spend(len(values))
         for key, value in zip(values[::2], values[1::2], strict=True):
             self.check_key(key)
             if key in target:

@@ -93,7 +93,11 @@ def call(target: object, args: object) -> object:
     """What calling a symbol stands for. The names and their arguments are torch's own: torch/_utils.py, torch/_tensor.py."""
     if type(target) is not Symbol or type(args) is not tuple:
         raise ValueError(f"it calls {kind(target)}")
+    if target.name in INERT:
+        return Inert(target.name)
     match target.name, args:
+        case "collections.OrderedDict", ():
+            return Ordered()
         case "torch._utils._rebuild_tensor_v2", (storage, first, shape, strides, _, _):
             return _view(storage, first, shape, strides)
         case "torch._utils._rebuild_tensor_v2", (storage, first, shape, strides, _, _, metadata):
@@ -110,8 +114,6 @@ def call(target: object, args: object) -> object:
             return data
         case "torch._tensor._rebuild_from_type_v2", (Symbol(again), Symbol(), inner, _) if again in REBUILD:
             return call(Symbol(again), inner)
-        case "collections.OrderedDict", ():
-            return Ordered()
         case "torch.Size", (tuple() as sizes,):
             return sizes
         case "builtins.dict" | "__builtin__.dict", ():
@@ -128,8 +130,6 @@ def call(target: object, args: object) -> object:
             return value
         case name, () if name.startswith("__torch__."):
             return Module(name)
-        case name, _ if name in INERT:
-            return Inert(name)
     raise ValueError(f"it calls {target.name!r} with other arguments than torch does")
 
 

@@ -209,7 +209,7 @@ CODE = {
 }
 
 RESOURCES = {
-    "29 a deep tuple as a key": (lambda: object_(b"})", b"\x85" * 2_000_000, b"Ns"), "more than 1000000 containers"),
+    "29 a deep tuple as a key": (lambda: object_(b"})", b"\x85" * 2_000_000, b"Ns"), "more than 1000000 values"),
     "29 a nested tuple as a key": (object_(b"})\x85\x85Ns"), "a tuple as a key"),
     "29 a list as a key": (object_(b"}]Ns"), "a list as a key"),
     "29 too many tuples as keys": (
