@@ -77,7 +77,7 @@ USUAL = arguments(ViTConfig(224, 16, 768, 12, 12, 3072))  # what birder takes wh
 
 def config_of(given: Mapping[str, Any], image: Any = 224, classes: int = 1000, base: ViTConfig | None = None) -> ViTConfig:
     """The network of birder's config; what that does not say is as in `base`, or as birder has it."""
-    args = (USUAL if base is None else arguments(base)) | given
+    args = (USUAL if base is None else arguments(base)) | dict(given)
     for key, value in given.items():
         if key not in args.keys() - given.keys() | USUAL.keys() | SILENT:
             raise unknown("key", key, USUAL)
