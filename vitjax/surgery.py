@@ -32,7 +32,8 @@ def resize(spec: Spec, params: Params, image: Size) -> tuple[Spec, Params]:
 def resample(positions: jax.Array, old: tuple[int, int], new: tuple[int, int], prefix: int, how: str = "cubic") -> jax.Array:
     """Positions of a grid (rows, columns) for another grid, as their publisher would; those of `prefix` tokens stay.
 
-    cubic: with antialiasing (timm's resample_abs_pos_embed, HF's Dinov2WithRegisters). cubic-pytorch: without (HF, birder).
+    cubic: with antialiasing (timm's resample_abs_pos_embed, birder's adjust_size, HF's Dinov2WithRegisters).
+    cubic-pytorch: without (HF otherwise).
     bilinear: from corner to corner (scipy.ndimage.zoom of order 1, in Google's vit_jax/checkpoint.py and big_vision).
     """
     grid = jnp.asarray(positions[prefix:], jnp.float32).reshape(*old, -1)
