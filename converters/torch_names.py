@@ -44,8 +44,9 @@ INERT = {
 CONTAINERS = {
     "collections.defaultdict", "collections.Counter", *(f"{room}.{kind}" for room in BUILTINS for kind in ("dict", "set"))
 }  # fmt: skip
+ALLOWED = DATA | INERT | CONTAINERS
 LISTS = {f"torch.jit._pickle.build_{kind}list" for kind in ("int", "tensor", "double", "bool")}
-SCRIPT = {*LISTS, "torch.jit._pickle.restore_type_tag"}
+SCRIPT = {*LISTS, "torch.jit._pickle.restore_type_tag"}  # beside all of __torch__, in TorchScript archives alone
 
 UNREADABLE = {
     "torch._utils._rebuild_sparse_tensor": "a sparse tensor: store tensor.to_dense()",
@@ -90,7 +91,7 @@ class Symbol:
 def symbol(module: str, name: str, script: bool, file: str) -> Symbol:
     """A global as a symbol, if a file of weights may name it."""
     full = f"{module}.{name}"
-    if "." not in name and full in DATA | INERT | CONTAINERS:
+    if "." not in name and full in ALLOWED:
         return Symbol(full)
     if script and (full in SCRIPT or full.startswith("__torch__.")):
         return Symbol(full)

@@ -20,7 +20,7 @@ from .torch_values import NODE_LIMIT, Ordered, View, build, call, kind
 
 PICKLE_LIMIT = 2**28  # bytes of one pickle
 TEXT_LIMIT = 2**24  # bytes of one string
-LINE_LIMIT = 1000  # bytes of a global's module or name
+LINE_LIMIT = 1000  # bytes of a global's module or name: its packages are looked up one by one
 OPERATION_LIMIT = 5_000_000  # 50 make a tensor
 STACK_LIMIT = 100_000  # values that wait to be put into something
 MARK_LIMIT = 1000  # containers that are open at once
@@ -181,8 +181,8 @@ class Machine:
 
     def stacked_name(self) -> None:
         module, name = self.last(2)
-        if type(module) is not str or type(name) is not str:
-            raise ValueError("a name that is not text")
+        if type(module) is not str or type(name) is not str or len(module + name) > LINE_LIMIT:
+            raise ValueError(f"a name that is not text of up to {LINE_LIMIT} characters")
         self.push(self.symbol(module, name))
 
     def reduce(self) -> None:

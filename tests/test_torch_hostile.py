@@ -245,6 +245,7 @@ RESOURCES = {
     "40 an empty pickle": (saved(b"", RAW), "without STOP"),
     "40 text that is none": (object_(b"X\1\0\0\0\xff"), "utf-8"),
     "40 a name without an end": (object_(b"c" + b"a" * 2000), "name without an end"),
+    "40 a name of a million packages": (lambda: object_(text("a." * 10**6) + short("a") + b"\x93", protocol=4), "up to 1000"),
     "40 a name of numbers": (object_(b"NN\x93", protocol=4), "not text"),
     "41 a key twice": (object_(dict_(("w", b"N"), ("w", b"N"))), "'w' is given twice"),
     "more tensors than anybody has": (
