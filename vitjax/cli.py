@@ -30,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     ours = logging.getLogger("vitjax")
     ours.handlers = [logging.StreamHandler()]
     ours.setLevel(logging.INFO)
+    ours.propagate = False  # or whoever set up the root logger says it again
     try:
         args.run(args)
     except BrokenPipeError:  # `vitjax list | head`: not a failure

@@ -109,6 +109,7 @@ def _published(name: str, folder: Path) -> tuple[Spec, Params]:
     try:
         if source.origin.startswith("hf:"):
             file = download.repository(source.origin)
+            download.check(file, source.sha256)
         else:
             file = download.address(source.origin, cache() / "files", source.sha256)
     except Error as error:
