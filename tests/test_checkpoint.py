@@ -15,11 +15,17 @@ import orbax.checkpoint as ocp
 import pytest
 
 import vitjax
-from vitjax import Error, Source, Spec, ViTConfig, checkpoint, hub, manifest
+from vitjax import Error, Preprocess, Source, Spec, ViTConfig, checkpoint, hub, manifest
 from vitjax.model import initialise
 
 CONFIG = ViTConfig((32, 48), 8, 32, 2, 4, 64, 3, layer_scale=0.1)
-SPEC = Spec("mine", CONFIG, labels=("a", "b", "ü"), source=Source("timm", "x.safetensors", "00", "MIT", "timm", "0"))
+SPEC = Spec(
+    "mine",
+    CONFIG,
+    Preprocess(CONFIG.image),
+    labels=("a", "b", "ü"),
+    source=Source("timm", "x.safetensors", "00", "MIT", "timm", "0"),
+)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -18,12 +19,12 @@ import orbax.checkpoint as ocp
 import pytest
 
 import vitjax
-from vitjax import Error, Spec, ViTConfig, checkpoint, cli, hub, manifest, orbax
+from vitjax import Error, Preprocess, Spec, ViTConfig, checkpoint, cli, hub, manifest, orbax
 from vitjax.config import spec_to_json
 from vitjax.model import initialise
 
 CONFIG = ViTConfig(32, 8, 32, 2, 4, 64, 3)
-SPEC = Spec("mine", CONFIG, labels=("a", "b", "c"))
+SPEC = Spec("mine", CONFIG, Preprocess(CONFIG.image), labels=("a", "b", "c"))
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +170,7 @@ def test_without_a_manifest(folder, params):
 
 
 def test_a_spec_edited_by_hand(folder):
-    (folder / "spec.json").write_text(spec_to_json(Spec("mine", CONFIG, labels=("a", "b", "d"))), encoding="utf-8")
+    (folder / "spec.json").write_text(spec_to_json(replace(SPEC, labels=("a", "b", "d"))), encoding="utf-8")
     with pytest.raises(Error, match=r"spec.json is not as it was written"):
         vitjax.load(folder)
     assert vitjax.load(folder, verify=False).spec.labels == ("a", "b", "d")
