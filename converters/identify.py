@@ -57,9 +57,17 @@ def spec_of(
         return _row(bundle, dialect, named(str(variant)), reference)
     if reference is not None:
         raise Error(f"{bundle.path} comes with settings that say how it is run: leave out --reference {reference}")
-    if variant is not None and variants.architecture_of(named(variant).name) != variants.architecture_of(found.name):
+    if variant is not None and not _agree(found, named(variant)):
         raise Error(f"the settings of {bundle.path} say {found.name}, not {variant}")
     return found
+
+
+def _agree(found: Spec, said: Spec) -> bool:
+    """Whether settings say what the user says: the same name, or where they have none that we know, the same sizes."""
+    names = [variants.architecture_of(spec.name) for spec in (found, said)]
+    if names[0] in variants.VARIANTS:
+        return names[0] == names[1]
+    return all(getattr(found.config, size) == getattr(said.config, size) for size in ("patch", "width", "depth", "heads", "mlp"))
 
 
 def _row(bundle: Bundle, dialect: Dialect, spec: Spec, reference: str | None) -> Spec:
@@ -96,9 +104,7 @@ def fitting(bundle: Bundle, dialect: Dialect) -> list[str]:
 
 
 def _fitting(raw: Flat, dialect: Dialect) -> Iterator[str]:
-    for name, row in variants.VARIANTS.items():
-        if name in dialect.foreign:
-            continue
+    for name, row in dialect.rows.items():
         try:
             config = dialect.reading(row, raw)
             config = replace(config, classes=_classes(dialect, config, raw) or 0)

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 import vitjax
 from tests.recipe import uniform, weight
 from tests.test_parity import assert_close, assert_stages, read, under
+from vitjax import Error
 from vitjax.converters import DIALECTS, convert, export
 from vitjax.converters.files import Bundle
 from vitjax.converters.huggingface import HUGGINGFACE
@@ -238,3 +239,11 @@ def test_a_row_is_what_its_settings_say(name, tmp_path):
     found = HUGGINGFACE.read_settings(Bundle(tmp_path / "x", tensors, config, preprocessor))
     assert (found.config, found.labels) == (published.config, published.labels)
     assert replace(found.preprocess, centre="even") == published.preprocess
+
+
+def test_a_variant_beside_settings_must_have_their_sizes(tmp_path):
+    model = vitjax.create("vit_tiny_patch16_224", image=32, classes=2)
+    export(model.spec, model.params, tmp_path / "any_name", "huggingface")
+    assert vitjax.load(tmp_path / "any_name", variant="vit_tiny_patch16_224").config.image == 32
+    with pytest.raises(Error, match="say any_name, not vit_small_patch16_224"):
+        vitjax.load(tmp_path / "any_name", variant="vit_small_patch16_224")
