@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 from einops import rearrange
 
-from .stored import Flat, Shape
+from .stored import Flat, Shape, Stored, Tensor
 
 
 class Rule(NamedTuple):
@@ -142,21 +142,34 @@ class Leaf:
         if self.parts[0][0].layer is None:
             yield from np.asarray(self)
             return
-        row = np.empty(self.shape[1:], self.dtype)  # one for all: memory that is new has to be cleared first
+        row, memory = np.empty(self.shape[1:], self.dtype), _memory(self.theirs[slot.theirs] for slot, _ in self.parts)
         for part in self.parts:
-            yield self._read(part, row)
+            yield self._read(part, row, memory)
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        out = np.empty(self.shape, dtype or self.dtype)
+        out, memory = np.empty(self.shape, dtype or self.dtype), _memory(self.theirs[slot.theirs] for slot, _ in self.parts)
         for part in self.parts:
-            self._read(part, out if part[0].layer is None else out[part[0].layer])
+            self._read(part, out if part[0].layer is None else out[part[0].layer], memory)
         return out
 
-    def _read(self, part: tuple[Slot, int], out: np.ndarray) -> np.ndarray:
+    def _read(self, part: tuple[Slot, int], out: np.ndarray, memory: np.ndarray) -> np.ndarray:
         slot, number = part
+        tensor, count = self.theirs[slot.theirs], len(slot.leaves)
+        runs = count > 1 and re.match(r"\(?part\b", slot.pattern)  # our parts lie one after another
+        if runs and isinstance(tensor, Stored) and (piece := tensor.piece(number, count)) is not None:
+            slot, tensor, number = slot._replace(sizes=slot.sizes | {"part": 1}), piece, 0  # read no more than is wanted
         with np.errstate(over="ignore"):  # an overflow becomes infinite, which `to_ours` has looked for
-            _copy(_split(slot, np.asarray(self.theirs[slot.theirs]))[number], out)
+            _copy(_split(slot, _read(tensor, memory))[number], out)
         return out
+
+
+def _memory(tensors: Iterable[Tensor]) -> np.ndarray:
+    """Bytes for one tensor after the other: memory that is new has to be cleared first, which takes as long as reading."""
+    return np.empty(max((tensor.nbytes for tensor in tensors if isinstance(tensor, Stored)), default=0), np.uint8)
+
+
+def _read(tensor: Tensor, memory: np.ndarray) -> np.ndarray:
+    return tensor.read(memory) if isinstance(tensor, Stored) else np.asarray(tensor)
 
 
 def _copy(src: np.ndarray, out: np.ndarray) -> None:
@@ -189,8 +202,9 @@ def to_ours(
     if report:
         return {}, report
     parts: dict[str, list[tuple[Slot, int]]] = {}
+    memory = _memory(theirs.values())
     for slot in wanted:
-        tensor = np.asarray(theirs[slot.theirs])
+        tensor = _read(theirs[slot.theirs], memory)
         with np.errstate(over="ignore"):
             if not np.isfinite(tensor.astype(dtype or _kept([tensor.dtype]), copy=False)).all():
                 report.not_finite.append(str(slot))

@@ -66,7 +66,7 @@ class Deflated(Stored):
 
     inflated: int = 0  # bytes of the whole member
 
-    def _read(self, size: int) -> np.ndarray:
+    def _read(self, size: int, memory: np.ndarray | None = None) -> np.ndarray:
         assert self.record is not None
         with self.path.open("rb") as file:
             file.seek(self.record.offset)

@@ -6,7 +6,7 @@ import math
 import sys
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Protocol, runtime_checkable
 
@@ -59,7 +59,17 @@ class Stored:
     record: Record | None = None  # that its bytes are in, where the format has checksums
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        raw = self._read(extent(self.shape, self.strides) * self.dtype.itemsize)
+        data = self.read()
+        return data if dtype is None else data.astype(dtype, copy=False)
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes `read` takes from the file."""
+        return extent(self.shape, self.strides) * self.dtype.itemsize
+
+    def read(self, memory: np.ndarray | None = None) -> np.ndarray:
+        """The array; in these bytes, if there are enough, where it is good until they are used again."""
+        raw = self._read(self.nbytes, memory)
         if self.dtype.kind == "b" and raw.max(initial=0) > 1:
             raise Error(f"{self.path}: a tensor of truth values at byte {self.offset} holds other bytes than 0 and 1")
         if self.order != sys.byteorder:  # as unsigned numbers, because bfloat16 knows no byte order
@@ -71,21 +81,28 @@ class Stored:
             data = np.array(np.ndarray(self.shape, self.dtype, raw, strides=steps), order="C")
         if self.negated:
             np.negative(data, out=data)
-        return data if dtype is None else data.astype(dtype, copy=False)
+        return data
+
+    def piece(self, number: int, count: int) -> Stored | None:
+        """One of `count` equal pieces of its first axis; None where it is not a run of sound bytes."""
+        if self.strides is not None or not (self.record is None or self.record.sound):
+            return None
+        shape = (self.shape[0] // count, *self.shape[1:])
+        return replace(self, offset=self.offset + number * self.nbytes // count, shape=shape)
 
     def check(self) -> None:
         """Compare the checksum of its bytes, and keep none of them."""
         self._read(0)
 
-    def _read(self, size: int) -> np.ndarray:
+    def _read(self, size: int, memory: np.ndarray | None = None) -> np.ndarray:
         """`size` bytes from the offset on. The first time, all of their record passes by: once, whatever is wanted of it."""
         record = self.record
         try:
             with self.path.open("rb", buffering=0) as file:
                 if record is None or record.sound:
-                    return self._fetch(file, size)
+                    return self._fetch(file, size, memory)
                 crc = self._skim(file, record.offset, self.offset, 0)
-                data = self._fetch(file, size)
+                data = self._fetch(file, size, memory)
                 crc = self._skim(file, self.offset + size, record.offset + record.size, zlib.crc32(data.data, crc))
         except OSError as error:
             raise Error(f"cannot read {self.path}: {error.strerror or error}") from error
@@ -94,11 +111,14 @@ class Stored:
         record.sound = True
         return data
 
-    def _fetch(self, file: IO[bytes], size: int) -> np.ndarray:
+    def _fetch(self, file: IO[bytes], size: int, memory: np.ndarray | None) -> np.ndarray:
+        data = np.empty(size, np.uint8) if memory is None or memory.size < size else memory[:size]
         file.seek(self.offset)
-        data = np.fromfile(file, np.uint8, size)
-        if data.size != size:
-            raise Error(f"{self.path} became shorter while it was read")
+        done = 0
+        while done < size:  # the system reads no more than 2 GiB at once
+            if not (found := file.readinto(data[done:])):  # type: ignore[attr-defined]
+                raise Error(f"{self.path} became shorter while it was read")
+            done += found
         return data
 
     def _skim(self, file: IO[bytes], start: int, end: int, crc: int) -> int:

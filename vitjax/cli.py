@@ -84,13 +84,13 @@ def _list(args: argparse.Namespace) -> None:
 
 
 def _inspect(args: argparse.Namespace) -> None:
+    from . import converters
     from .contents import contents
-    from .converters.files import Several
 
     src = _source(args.src)
     try:
         about, spec = contents(src, args.key)
-    except Several as several:
+    except converters.files.Several as several:
         print(json.dumps({"path": str(src), "keys": list(several.found)}, indent=1) if args.json else several)
         return
     if args.json:

@@ -10,8 +10,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from . import converters
 from .config import Error
-from .converters.files import whole
 
 SETTINGS = ("config.json", "preprocessor_config.json")
 # What a repository's weights are called, the first that is there is taken: safetensors before pickles, whole before split.
@@ -89,7 +89,7 @@ def address(url: str, folder: Path, sha256: str = "") -> Path:
     if path.exists():
         return path
     try:
-        with whole(path) as file, urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
+        with converters.files.whole(path) as file, urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
             length = int(answer.headers.get("Content-Length", 0)) or None
             with tqdm(desc=path.name, total=length, unit="B", unit_scale=True, unit_divisor=1024) as bar:
                 while block := answer.read(1 << 20):

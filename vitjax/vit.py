@@ -83,6 +83,7 @@ class ViT(nn.Module):
         none = jnp.zeros((0, cfg.width), self.dtype)
         cls = self.cls[None].astype(self.dtype) if cfg.cls else none
         registers = self.registers.astype(self.dtype) if cfg.registers else none
+        lead = none
         if cfg.positions != "none":
             lead, grid = jnp.split(self.positions.astype(self.dtype), [position_count(cfg) - rows * columns])
             x += grid[None]
