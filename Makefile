@@ -35,7 +35,7 @@ $(REF)/bin/.ready: pyproject.toml tests/reference/requirements.txt
 	$(PYTHON) -m venv $(REF)
 	$(REF)/bin/python $(PIP) $$(grep ^torch== tests/reference/requirements.txt)
 	$(REF)/bin/python $(PIP) --no-deps $$(grep ^torchvision== tests/reference/requirements.txt)
-	$(REF)/bin/python $(PIP) $$(grep -E '^(timm|transformers|birder)==' tests/reference/requirements.txt) --editable '.[dev]'
+	$(REF)/bin/python $(PIP) $$(grep -E '^(timm|transformers|birder|open_clip_torch)==' tests/reference/requirements.txt) --editable '.[dev]'
 	touch $@
 
 reference: $(REF)/bin/.ready
@@ -46,6 +46,7 @@ fixtures: $(REF)/bin/.ready
 
 bench: $(REF)/bin/.ready
 	$(REF)/bin/python -m benchmarks.throughput
+	$(REF)/bin/python -m benchmarks.convert
 
 # any bytes at all to the readers of files, for so many seconds: make fuzz SECONDS=3600
 fuzz: $(BIN)/.ready
