@@ -228,14 +228,14 @@ import os, signal, sys
 from vitjax.cli import main
 from vitjax.converters import stored
 
-read, sent = stored.Stored.__array__, []
+read, sent = stored.Stored.read, []
 
 def read_and_send(self, *args, **kwargs):
     if not sent and any(name.startswith(".out.draft") for name in os.listdir()):
         sent.append(os.kill(os.getpid(), {}))
     return read(self, *args, **kwargs)
 
-stored.Stored.__array__ = read_and_send
+stored.Stored.read = read_and_send
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job is born deaf to it
 sys.exit(main(["convert", "timm", "out"]))
 """
