@@ -5,6 +5,9 @@
 The file has the size of eva_giant_patch14_224 and random weights. `vitjax convert`, and a copy of the file (shutil) whose
 hash is then taken (hashlib), take turns, each first as often as the other. The command's time has Python's start and all
 imports in it. Memory is the peak resident set (VmHWM) of the process at its end, less that after the imports.
+
+There is a pause before each turn: the host of a virtual machine takes back memory that has been free for some seconds, and
+getting it again is the larger part of writing to it. Without a pause the one that starts sooner gets what the other freed.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from vitjax.converters.mapping import slots
 from vitjax.model import shapes
 
 CONFIG = ViTConfig(image=224, patch=14, width=1408, depth=40, heads=16, mlp=6144, classes=1000)  # as eva_giant_patch14_224
+PAUSE = 10.0  # seconds
 CHILD = """
 import json, sys, time
 import vitjax.cli, vitjax.hub
@@ -78,6 +82,7 @@ def measure(folder: Path, rounds: int) -> dict[str, object]:
             for path in (copy, dst) if number < rounds else (copy,):
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
             os.sync()  # so that nobody writes what another left
+            time.sleep(PAUSE)
     converted, copied = turns["convert"][1:], turns["copy and hash"][1:]
     ratios = [a["seconds"] / b["seconds"] for a, b in zip(copied, converted, strict=True)]
     loads = {dtype: timed(lambda dtype=dtype: child("load", dst, dtype)) for dtype in ("float32", "bfloat16")}
