@@ -61,7 +61,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         result = measure(Path(folder), args.rounds, args.pause)
     versions = {name: version(name) for name in ("jax", "orbax-checkpoint", "tensorstore", "numpy")}
-    result = {"model": config_to_json(CONFIG), "pause s": args.pause, "cpus": os.cpu_count(), "python": platform.python_version()} | versions | result
+    machine = {"cpus": os.cpu_count(), "python": platform.python_version()}
+    result = {"model": config_to_json(CONFIG), "pause s": args.pause} | machine | versions | result
     print(json.dumps(result, indent=1))
     if args.out:
         args.out.write_text(json.dumps(result, indent=1) + "\n")
