@@ -21,7 +21,6 @@ from vitjax.config import Error
 from . import npz_file, safetensors_file, torch_file
 from .json_file import read_json
 from .stored import NAME_LIMIT, RANK_LIMIT, TENSOR_LIMIT, Flat, Shape, Stored, Tensor
-from .torch_zip import Archive
 from .wrappers import TOP, Several, beginning, opened, stripped
 
 __all__ = [  # Several and read_json are of rooms below: who reads files finds them here
@@ -133,7 +132,7 @@ def _read_one(path: Path, start: bytes, key: str | None = None) -> Bundle:
 def _torch_format(path: Path, start: bytes) -> str:
     if not start.startswith(b"PK"):
         return "PyTorch stream"  # before 1.6, or on request
-    return "TorchScript" if Archive(path).script else "PyTorch zip"
+    return "TorchScript" if torch_file.Archive(path).script else "PyTorch zip"
 
 
 def _read_index(path: Path) -> Bundle:

@@ -7,6 +7,7 @@ all the names that a file may mention, torch_values.py what they stand for. Tens
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from .stored import Record, Stored
 from .torch_names import STORAGES, symbol
 from .torch_pickle import PICKLE_LIMIT, unpickle
 from .torch_values import Storage, View, plain, storage
-from .torch_zip import Archive
+from .zip_file import members
 
 
 def is_torch(start: bytes) -> bool:
@@ -51,6 +52,34 @@ def read(path: Path) -> Any:
     if not _is_pickle(start):
         raise Error(f"{path} is not a PyTorch file: it does not begin as one")
     return torch_legacy.read(path)
+
+
+class Archive:
+    """The zip file that torch >= 1.6 writes: all under one root, its name, and the tensors' bytes as they are."""
+
+    def __init__(self, path: Path):
+        self.path, self.members = path, members(path)
+        roots = [name.removesuffix("/data.pkl") for name in self.members if re.fullmatch("[^/]+/data.pkl", name)]
+        if len(roots) != 1:
+            some = ", ".join(roots or list(self.members)[:3]) or "nothing"
+            raise Error(
+                f"{path} holds {len(roots)} saved objects (X/data.pkl), not one, among {some}: torch.save did not write it"
+            )
+        self.root = roots[0]
+        if strays := [name for name in self.members if not name.startswith(f"{self.root}/")]:
+            raise Error(f"{path} holds {strays[0]!r} beside {self.root}/: two archives in one")
+
+    @property
+    def script(self) -> bool:
+        """Whether this is a TorchScript archive, by torch's own sign."""
+        return f"{self.root}/constants.pkl" in self.members
+
+    def find(self, name: str) -> Record | None:
+        """A member of the saved object, by its name under the root. TorchScript's code may be deflated; nothing inflates it."""
+        member = self.members.get(name := f"{self.root}/{name}")
+        if member and member.deflated:
+            raise Error(f"{self.path}: {name!r} is deflated: torch.save writes its bytes as they are")
+        return member and member.record
 
 
 def _read_zip(archive: Archive) -> Any:

@@ -145,6 +145,14 @@ def overlapping() -> bytes:
     return content[: second + 42] + struct.pack("<I", 0) + content[second + 46 :]
 
 
+def unlisted(which: int) -> bytes:
+    """Three arrays, of which the directory leaves one out."""
+    content = archive(*((f"{name}.npy", npy()) for name in "abc"))
+    data, *lines = content[:-22].split(b"PK\1\2")
+    directory = b"".join(b"PK\1\2" + line for index, line in enumerate(lines) if index != which)
+    return data + directory + struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 2, 2, len(directory), len(data), 0)
+
+
 def objects() -> bytes:
     file = io.BytesIO()
     np.savez(file, a=np.array([{}], object))
@@ -178,22 +186,26 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "structures": (lambda: one(npy(np.zeros(2, [("x", "<f4")]))), "not an array"),
     "a bomb": (lambda: one(npy(np.zeros(50_000_000, "u1")), method=zipfile.ZIP_DEFLATED), "deflate bomb"),
     "lzma": (lambda: one(npy(), method=zipfile.ZIP_LZMA), "packed in a way"),
-    "a name that climbs": (lambda: archive(("../../a.npy", npy())), "not the name of an array"),
-    "an absolute name": (lambda: archive(("/etc/a.npy", npy())), "not the name of an array"),
-    "a name with a backslash": (lambda: archive(("a\\b.npy", npy())), "not the name of an array"),
-    "a name with a NUL": (lambda: archive(("aXb.npy", npy())).replace(b"aXb", b"a\0b"), "not the name of an array"),
-    "a name with a drive": (lambda: archive(("C:a.npy", npy())), "not the name of an array"),
-    "a long name": (lambda: archive(("a.npy", npy()), ("b" * 2000 + ".npy", npy())), "not the name of an array"),
+    "a name that climbs": (lambda: archive(("../../a.npy", npy())), "nor numpy"),
+    "an absolute name": (lambda: archive(("/etc/a.npy", npy())), "nor numpy"),
+    "a name with a backslash": (lambda: archive(("a\\b.npy", npy())), "nor numpy"),
+    "a name with a NUL": (lambda: archive(("aXb.npy", npy())).replace(b"aXb", b"a\0b"), "nor numpy"),
+    "a name with a drive": (lambda: archive(("C:a.npy", npy())), "nor numpy"),
+    "a long name": (lambda: archive(("a.npy", npy()), ("b" * 2000 + ".npy", npy())), "nor numpy"),
+    "a name of other letters": (lambda: archive(("a b.npy", npy())), "not the name of an array"),
     "encrypted": (lambda: central(8, b"\1\0", local(6, b"\1\0")), "encrypted"),
     "another name in front of the bytes": (lambda: local(30, b"b"), "not an array|described in two ways"),
     "another method in front of the bytes": (lambda: local(8, b"\x08\0"), "described in two ways"),
-    "stored, of another size": (lambda: central(24, struct.pack("<I", 100)), "described in two ways"),
+    "stored, of another size": (lambda: central(24, struct.pack("<I", 100)), "two sizes"),
     "the same bytes twice": (overlapping, "described in two ways|overlaps"),
     "something in front": (lambda: b"PK\3\4" + one(npy()), "lies about where its directory is"),
-    "an array in front": (lambda: one(npy())[:200] + one(npy()), "described in two ways|other bytes"),
-    "something behind": (lambda: one(npy()) + b"x", "does not end with its directory"),
-    "half": (lambda: one(npy())[:200], "does not end with its directory"),
-    "a directory elsewhere": (lambda: one(npy())[:-6] + struct.pack("<I", 7) + b"\0\0", "described in two ways"),
+    "an array in front": (lambda: one(npy())[:200] + one(npy()), "lies about where its directory is"),
+    "something behind": (lambda: one(npy()) + b"x", "does not end as a zip file does"),
+    "half": (lambda: one(npy())[:200], "does not end as a zip file does"),
+    "a directory elsewhere": (lambda: one(npy())[:-6] + struct.pack("<I", 7) + b"\0\0", "lies about where its directory is"),
+    "an array that is not listed": (lambda: unlisted(1), "other bytes in front of 'c.npy'"),
+    "the first is not listed": (lambda: unlisted(0), "other bytes in front of 'b.npy'"),
+    "the last is not listed": (lambda: unlisted(2), "other bytes in front of its directory"),
 }
 
 

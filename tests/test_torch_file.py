@@ -273,11 +273,13 @@ def test_zip_files_of_every_writer(path):
 
 
 def test_a_file_of_more_than_4_gib(path):
-    """Sparse: a hole before its last member, over which only offsets of 64 bits reach."""
+    """Sparse: its last member but one is a hole, over which only offsets of 64 bits reach."""
     far = 5 * 2**30
-    data = zipped([*members(ONE), member("archive/data/0", RAW, header=far, wide=True)])
+    hole = member("archive/data/1", b"", wide=True)
+    data = zipped([*members(ONE), hole, member("archive/data/0", RAW, header=far, wide=True)])
     last, directory = data.rindex(b"PK\3\4"), data.index(b"PK\1\2")
-    end = bytearray(data[directory:])
+    size = far - last + 24  # and 24 bytes that are written behind it, where it is empty
+    end = bytearray(data[directory:].replace(struct.pack("<2H2Q", 1, 24, 0, 0), struct.pack("<2H2Q", 1, 24, size, size)))
     moved, wide = far + directory - last, end.index(b"PK\6\6")
     struct.pack_into("<Q", end, wide + 48, moved)  # where the directory is,
     struct.pack_into("<Q", end, wide + 64, moved + wide)  # and its ZIP64 end,
