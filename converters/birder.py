@@ -11,6 +11,7 @@ from . import birder_settings
 from .dialect import Dialect
 from .mapping import Rule, conv, dense, norm
 from .stored import Flat
+from .timm import attention, pool
 
 
 def rules(cfg: ViTConfig) -> list[Rule]:
@@ -30,7 +31,7 @@ def rules(cfg: ViTConfig) -> list[Rule]:
     if cfg.norm != "none":
         out += norm("norm", "norm" if cfg.norm == "before" else "embedding_norm")
     if cfg.pool == "map":
-        out += POOL
+        out += pool("0", "3")  # birder/layers/attention_pool.py, MultiHeadAttentionPool
     return out + (dense("head", "classifier", cfg.head_bias) if cfg.classes else [])
 
 
@@ -53,18 +54,8 @@ def _without(cfg: ViTConfig) -> dict[str, bool]:
 
 
 def _block(cfg: ViTConfig) -> list[Rule]:
-    ours, theirs = "blocks/attn", "encoder.block.{i}.attn"
     out = norm("blocks/norm1", "encoder.block.{i}.norm1") + norm("blocks/norm2", "encoder.block.{i}.norm2")
-    out += [Rule(ours + "/{query,key,value}/kernel", f"{theirs}.qkv.weight", "(part head d) c -> part c head d")]
-    if cfg.qkv_bias:
-        parts = "{query,0,value}" if cfg.qkv_bias == "qv" else "{query,key,value}"
-        out += [Rule(f"{ours}/{parts}/bias", f"{theirs}.qkv.bias", "(part head d) -> part head d")]
-    if cfg.qk_norm:
-        out += norm(f"{ours}/query_norm", f"{theirs}.q_norm") + norm(f"{ours}/key_norm", f"{theirs}.k_norm")
-    if cfg.attn_norm:
-        out += norm(f"{ours}/norm", f"{theirs}.norm")
-    out += [Rule(f"{ours}/out/kernel", f"{theirs}.proj.weight", "c (head d) -> head d c")]
-    out += [Rule(f"{ours}/out/bias", f"{theirs}.proj.bias", "c -> c")]
+    out += attention(cfg, "encoder.block.{i}.attn")
     if cfg.layer_scale is not None:
         out += [Rule(f"blocks/scale{n}", f"encoder.block.{{i}}.layer_scale_{n}.gamma", "c -> c") for n in (1, 2)]
     ours, theirs = "blocks/mlp", "encoder.block.{i}.mlp"
@@ -75,20 +66,6 @@ def _block(cfg: ViTConfig) -> list[Rule]:
         out += norm(f"{ours}/norm", f"{theirs}.norm")
     return out + dense(f"{ours}/down", f"{theirs}.fc2")
 
-
-# birder/layers/attention_pool.py, MultiHeadAttentionPool
-POOL = [
-    Rule("pool/probe", "attn_pool.latent", "1 1 c -> c"),
-    Rule("pool/attn/query/kernel", "attn_pool.q.weight", "(head d) c -> c head d"),
-    Rule("pool/attn/query/bias", "attn_pool.q.bias", "(head d) -> head d"),
-    Rule("pool/attn/{key,value}/kernel", "attn_pool.kv.weight", "(part head d) c -> part c head d"),
-    Rule("pool/attn/{key,value}/bias", "attn_pool.kv.bias", "(part head d) -> part head d"),
-    Rule("pool/attn/out/kernel", "attn_pool.proj.weight", "c (head d) -> head d c"),
-    Rule("pool/attn/out/bias", "attn_pool.proj.bias", "c -> c"),
-    *norm("pool/norm", "attn_pool.norm"),
-    *dense("pool/mlp/up", "attn_pool.mlp.0"),
-    *dense("pool/mlp/down", "attn_pool.mlp.3"),
-]
 
 OLDER = {  # how names began before 0.4, when attention was torch.nn.MultiheadAttention -> how they begin since
     r"encoder\.block\.(\d+)\.ln([12])\.": r"encoder.block.\1.norm\2.",

@@ -33,7 +33,7 @@ def rules(cfg: ViTConfig) -> list[Rule]:
     if cfg.norm != "none":
         out += norm("norm", "norm" if cfg.norm == "before" else "fc_norm")
     if cfg.pool == "map":
-        out += POOL
+        out += pool("fc1", "fc2")
     if cfg.classes:
         out += dense("head", "head", cfg.head_bias)
         if not cfg.head_bias:  # timm's classifier always has one: CLIP's projection, which has none, is published with zeros
@@ -42,23 +42,26 @@ def rules(cfg: ViTConfig) -> list[Rule]:
 
 
 def _block(cfg: ViTConfig) -> list[Rule]:
-    attn, qkv = "blocks/attn", "blocks.{i}.attn.qkv"
-    out = [*norm("blocks/norm1", "blocks.{i}.norm1"), *norm("blocks/norm2", "blocks.{i}.norm2")]
-    out += [Rule(attn + "/{query,key,value}/kernel", f"{qkv}.weight", "(part head d) c -> part c head d")]
-    if cfg.qkv_bias is True:
-        out += [Rule(attn + "/{query,key,value}/bias", f"{qkv}.bias", "(part head d) -> part head d")]
-    elif cfg.qkv_bias == "qv":
-        out += [Rule(attn + "/{query,0,value}/bias", f"{qkv}.bias", "(part head d) -> part head d")]
-    if cfg.qk_norm:
-        out += norm(f"{attn}/query_norm", "blocks.{i}.attn.q_norm") + norm(f"{attn}/key_norm", "blocks.{i}.attn.k_norm")
-    if cfg.attn_norm:
-        out += norm(f"{attn}/norm", "blocks.{i}.attn.norm")
-    out += [Rule(f"{attn}/out/kernel", "blocks.{i}.attn.proj.weight", "c (head d) -> head d c")]
-    if cfg.bias:
-        out += [Rule(f"{attn}/out/bias", "blocks.{i}.attn.proj.bias", "c -> c")]
+    out = norm("blocks/norm1", "blocks.{i}.norm1") + norm("blocks/norm2", "blocks.{i}.norm2")
+    out += attention(cfg, "blocks.{i}.attn")
     if cfg.layer_scale is not None:
         out += [Rule(f"blocks/scale{n}", f"blocks.{{i}}.ls{n}.gamma", "c -> c") for n in (1, 2)]
     return out + _mlp(cfg)
+
+
+def attention(cfg: ViTConfig, theirs: str) -> list[Rule]:
+    """The attention of a block: query, key and value are one tensor of theirs. birder has taken it over."""
+    ours = "blocks/attn"
+    out = [Rule(ours + "/{query,key,value}/kernel", f"{theirs}.qkv.weight", "(part head d) c -> part c head d")]
+    if cfg.qkv_bias:
+        parts = "{query,0,value}" if cfg.qkv_bias == "qv" else "{query,key,value}"
+        out += [Rule(f"{ours}/{parts}/bias", f"{theirs}.qkv.bias", "(part head d) -> part head d")]
+    if cfg.qk_norm:
+        out += norm(f"{ours}/query_norm", f"{theirs}.q_norm") + norm(f"{ours}/key_norm", f"{theirs}.k_norm")
+    if cfg.attn_norm:
+        out += norm(f"{ours}/norm", f"{theirs}.norm")
+    out += [Rule(f"{ours}/out/kernel", f"{theirs}.proj.weight", "c (head d) -> head d c")]
+    return out + ([Rule(f"{ours}/out/bias", f"{theirs}.proj.bias", "c -> c")] if cfg.bias else [])
 
 
 def _mlp(cfg: ViTConfig) -> list[Rule]:
@@ -75,19 +78,21 @@ def _mlp(cfg: ViTConfig) -> list[Rule]:
     return out + dense(f"{mlp}/down", f"{fc}.fc2", cfg.bias)
 
 
-# timm/layers/attention_pool.py, AttentionPoolLatent
-POOL = [
-    Rule("pool/probe", "attn_pool.latent", "1 1 c -> c"),
-    Rule("pool/attn/query/kernel", "attn_pool.q.weight", "(head d) c -> c head d"),
-    Rule("pool/attn/query/bias", "attn_pool.q.bias", "(head d) -> head d"),
-    Rule("pool/attn/{key,value}/kernel", "attn_pool.kv.weight", "(part head d) c -> part c head d"),
-    Rule("pool/attn/{key,value}/bias", "attn_pool.kv.bias", "(part head d) -> part head d"),
-    Rule("pool/attn/out/kernel", "attn_pool.proj.weight", "c (head d) -> head d c"),
-    Rule("pool/attn/out/bias", "attn_pool.proj.bias", "c -> c"),
-    *norm("pool/norm", "attn_pool.norm"),
-    *dense("pool/mlp/up", "attn_pool.mlp.fc1"),
-    *dense("pool/mlp/down", "attn_pool.mlp.fc2"),
-]
+def pool(up: str, down: str) -> list[Rule]:
+    """timm/layers/attention_pool.py, AttentionPoolLatent, which birder has taken over with other names in its MLP."""
+    return [
+        Rule("pool/probe", "attn_pool.latent", "1 1 c -> c"),
+        Rule("pool/attn/query/kernel", "attn_pool.q.weight", "(head d) c -> c head d"),
+        Rule("pool/attn/query/bias", "attn_pool.q.bias", "(head d) -> head d"),
+        Rule("pool/attn/{key,value}/kernel", "attn_pool.kv.weight", "(part head d) c -> part c head d"),
+        Rule("pool/attn/{key,value}/bias", "attn_pool.kv.bias", "(part head d) -> part head d"),
+        Rule("pool/attn/out/kernel", "attn_pool.proj.weight", "c (head d) -> head d c"),
+        Rule("pool/attn/out/bias", "attn_pool.proj.bias", "c -> c"),
+        *norm("pool/norm", "attn_pool.norm"),
+        *dense("pool/mlp/up", f"attn_pool.mlp.{up}"),
+        *dense("pool/mlp/down", f"attn_pool.mlp.{down}"),
+    ]
+
 
 TIMM = Dialect(
     name="timm",
