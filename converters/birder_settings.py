@@ -6,9 +6,8 @@ makes it. Neither of the files says the name of the network: that is in the file
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -129,7 +128,7 @@ def _one_of(key: str, args: Mapping[str, Any], known: Mapping[str, Any]) -> Any:
 def read(bundle: Bundle) -> Spec | None:
     """The Spec of files that say their whole network, or whose name is that of published weights; else None."""
     data, source = bundle.config or {}, Source("birder", reference=REFERENCE)
-    with _blame(bundle):
+    with json_file.blame(bundle.path):
         given = _beside(bundle).get("config") or {}
         if "model_config" in data:
             if data.get("name") != "vit":
@@ -143,7 +142,7 @@ def read(bundle: Bundle) -> Spec | None:
 
 def complete(spec: Spec, bundle: Bundle) -> Spec:
     """A row of ours, with what the files say of it: size, classes and their names, colours, and what differs from the row."""
-    with _blame(bundle):
+    with json_file.blame(bundle.path):
         beside, row = _beside(bundle), reading(spec.config, bundle.tensors)
         image, classes = row.image, row.classes
         if beside.get("task", TASK) != TASK:
@@ -182,17 +181,6 @@ def _beside(bundle: Bundle) -> dict[str, Any]:
     found |= {key: json_file.parse(value.encode()) for key, value in found.items() if key != "task" and isinstance(value, str)}
     data = bundle.config or {}
     return {key: data[key] for key in ("task", "signature", "rgb_stats") if key in data} | found
-
-
-@contextlib.contextmanager
-def _blame(bundle: Bundle) -> Iterator[None]:
-    """What is wrong with what a file says is an Error that names the file."""
-    try:
-        yield
-    except Error as error:
-        raise error if str(error).startswith(str(bundle.path)) else Error(f"{bundle.path}: {error}") from error
-    except (TypeError, ValueError, KeyError, AttributeError, IndexError) as error:  # a value of an impossible type
-        raise Error(f"{bundle.path}: {type(error).__name__} in what birder keeps beside the tensors: {error}") from error
 
 
 def metadata(spec: Spec) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Any
 from vitjax.config import Error, Preprocess, Size, hw, unknown
 
 from .files import Bundle
+from .json_file import blame
 
 HALF, CLIP = (0.5, 0.5, 0.5), ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 # What a processor does where its file is silent: image_processing_{vit,deit,bit,clip}.py of transformers 5.23
@@ -42,13 +43,8 @@ def read(bundle: Bundle, processor: str, image: Size) -> Preprocess:
     """How pictures are made for a network that takes `image`: as the file says, or as its usual processor does."""
     if bundle.preprocessor is None:
         return _preprocess(_usual(processor, *hw(image)), processor)
-    where = bundle.path.parent / "preprocessor_config.json"
-    try:
+    with blame(bundle.path.parent / "preprocessor_config.json"):
         return _preprocess(bundle.preprocessor, processor)
-    except Error as error:
-        raise Error(f"{where}: {error}") from error
-    except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:  # a value of an impossible type
-        raise Error(f"{where}: {type(error).__name__}: {error}") from error
 
 
 def _usual(processor: str, height: int, width: int) -> dict[str, Any]:

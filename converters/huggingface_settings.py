@@ -11,6 +11,7 @@ from vitjax.config import Act, Error, Source, Spec, ViTConfig, hw, unknown
 
 from . import huggingface_pictures as pictures
 from .files import Bundle
+from .json_file import blame
 
 REFERENCE = "transformers 5.23.0"
 
@@ -134,13 +135,8 @@ def read(bundle: Bundle) -> Spec | None:
     """The Spec of a folder whose config.json is transformers'; None where there is none."""
     if bundle.config is None:
         return None
-    where = bundle.path.parent / "config.json"
-    try:
+    with blame(bundle.path.parent / "config.json"):
         kind, config, labels = _network(bundle.config, bundle)
-    except Error as error:
-        raise Error(f"{where}: {error}") from error
-    except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:  # a value of an impossible type
-        raise Error(f"{where}: {type(error).__name__}: {error}") from error
     how = pictures.read(bundle, FAMILIES[kind].processor, config.image)
     name = bundle.path.resolve().parent.name
     return Spec(name, config, how, labels, Source("huggingface", reference=REFERENCE))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,19 @@ def parse(text: bytes) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ValueError(f"it must hold a JSON object, not {type(data).__name__}")
     return data
+
+
+@contextlib.contextmanager
+def blame(file: Path) -> Iterator[None]:
+    """Whatever is wrong with what a file says is an Error that begins with its name."""
+    try:
+        yield
+    except Error as error:
+        if str(error).startswith(str(file)):
+            raise
+        raise Error(f"{file}: {error}") from error
+    except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:  # a value of an impossible type
+        raise Error(f"{file}: {type(error).__name__}: {error}") from error
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from vitjax import variants
 from vitjax.config import Error, Preprocess, Spec, ViTConfig, hw, unknown
 
 from .files import Bundle
+from .json_file import blame
 
 TOP = {"architecture", "num_classes", "num_features", "global_pool", "model_args", "pretrained_cfg"}
 LABELS = {"label_names", "label_descriptions", "labels"}
@@ -37,13 +38,8 @@ def read(bundle: Bundle) -> Spec | None:
     """The Spec of a folder whose config.json is timm's; None where there is none, or it is another library's."""
     if bundle.config is None or "architecture" not in bundle.config:
         return None
-    where = bundle.path.parent / "config.json"
-    try:
+    with blame(bundle.path.parent / "config.json"):
         return _spec(bundle, bundle.config)
-    except Error as error:
-        raise Error(f"{where}: {error}") from error
-    except (TypeError, ValueError, KeyError, AttributeError) as error:  # a value of an impossible type
-        raise Error(f"{where}: {type(error).__name__}: {error}") from error
 
 
 def _spec(bundle: Bundle, data: dict[str, Any]) -> Spec:
