@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -101,6 +102,8 @@ def address(url: str, folder: Path, sha256: str = "") -> Path:
             if sha256:
                 _compare(Path(file.name), sha256)
     except (OSError, ValueError, Error) as error:  # urllib's errors are OSErrors; an impossible address is a ValueError
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # the server's answer is still open in it
         raise Error(f"{url} could not be downloaded ({_reason(error)}); try again") from error
     return path
 
