@@ -24,7 +24,7 @@ from .stored import NAME_LIMIT, RANK_LIMIT, TENSOR_LIMIT, Flat, Shape, Stored, T
 from .wrappers import TOP, Several, beginning, opened, stripped
 
 __all__ = [  # Several and read_json are of rooms below: who reads files finds them here
-    "Bundle", "Several", "check", "read", "read_json", "whole", "write_json", "write_safetensors",
+    "Bundle", "Several", "check", "read", "read_json", "sha256", "whole", "write_json", "write_safetensors",
 ]  # fmt: skip
 
 SIZE_LIMIT = 64 * 2**30  # bytes of one tensor
@@ -52,11 +52,12 @@ class Bundle:
     @functools.cached_property
     def sha256(self) -> str:
         """Of the file; of several, the hash over their hexadecimal hashes in the order of their names."""
-        hashes = [_sha256(file) for file in self.shards or (self.path,)]
+        hashes = [sha256(file) for file in self.shards or (self.path,)]
         return hashlib.sha256("".join(hashes).encode()).hexdigest() if self.shards else hashes[0]
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """The hash of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

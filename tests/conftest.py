@@ -30,9 +30,7 @@ collect_ignore = [] if importlib.util.find_spec("torch") else ["reference"]
 
 WARNINGS = [
     "error",
-    # urllib leaves the socket of a failed answer to the collector, which Python 3.13 reports.
     # Orbax, stopped half way (a full disk, a damaged folder), leaves coroutines behind; Python reports them when it likes.
-    r"ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning",
     r"ignore:Exception ignored in. (None|<coroutine object|<_asyncio):pytest.PytestUnraisableExceptionWarning",
 ]
 

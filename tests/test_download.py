@@ -6,7 +6,7 @@ import json
 import pytest
 
 from tests.loopback import Hub, Repository, run, serve
-from vitjax import Error
+from vitjax import Error, download
 from vitjax.download import address, choose
 
 LARGE = bytes(range(256)) * 40
@@ -94,7 +94,7 @@ def test_cut_and_slow_connections(hub, tmp_path):
         assert file.read_bytes() == LARGE
 
 
-def test_an_address(hub, tmp_path):
+def test_an_address(hub, tmp_path, monkeypatch):
     hub.repositories["a/b"] = repository = Repository({"net.pth.tar": LARGE})
     url, sha256 = f"{hub.address}/a/b/resolve/main/net.pth.tar", hashlib.sha256(LARGE).hexdigest()
     for words, changes, sha in (("ended after", {"cut": 1}, ""), ("not the file that was published", {}, "0" * 64)):
@@ -102,8 +102,13 @@ def test_an_address(hub, tmp_path):
         with pytest.raises(Error, match=words):
             address(url, tmp_path / "files", sha)
         assert not list(tmp_path.rglob("*net*"))  # nothing half, nothing wrong
-    with pytest.raises(Error, match="404"):
+    with pytest.raises(Error, match=r"could not be downloaded \(HTTPError: HTTP Error 404"):
         address(url + "x", tmp_path / "files")
+    repository.slow = 3
+    with monkeypatch.context() as patch, pytest.raises(Error, match=r"the connection broke .*timed out"):
+        patch.setattr(download, "TIMEOUT", 1)
+        address(url, tmp_path / "files")
+    repository.slow = 0
     assert address(url, tmp_path / "files", sha256).read_bytes() == LARGE
     hub.asked.clear()
     assert address(url, tmp_path / "files", sha256).read_bytes() == LARGE and not hub.asked

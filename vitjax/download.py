@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 from . import converters
 from .config import Error
@@ -90,10 +90,10 @@ def address(url: str, folder: Path, sha256: str = "") -> Path:
     if path.exists():
         return path
     try:
-        with converters.files.whole(path) as file, urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, converters.files.whole(path) as file:
             length = int(answer.headers.get("Content-Length", 0)) or None
             with tqdm(desc=path.name, total=length, unit="B", unit_scale=True, unit_divisor=1024) as bar:
-                while block := answer.read(1 << 20):
+                for block in _blocks(answer):
                     file.write(block)
                     bar.update(len(block))
             if length is not None and file.tell() != length:
@@ -101,11 +101,19 @@ def address(url: str, folder: Path, sha256: str = "") -> Path:
             file.flush()
             if sha256:
                 _compare(Path(file.name), sha256)
-    except (OSError, ValueError, Error) as error:  # urllib's errors are OSErrors; an impossible address is a ValueError
-        if isinstance(error, urllib.error.HTTPError):
+    except (OSError, HTTPException, ValueError, Error) as error:  # an impossible address is a ValueError
+        if isinstance(error, HTTPError):
             error.close()  # the server's answer is still open in it
         raise Error(f"{url} could not be downloaded ({_reason(error)}); try again") from error
     return path
+
+
+def _blocks(answer: HTTPResponse) -> Iterator[bytes]:
+    """The bytes of an answer. What breaks while they come is the network's fault, not that of the disk they go to."""
+    try:
+        yield from iter(lambda: answer.read(1 << 20), b"")
+    except (OSError, HTTPException) as error:
+        raise Error(f"the connection broke ({_reason(error)})") from error
 
 
 def check(path: Path, sha256: str) -> None:
@@ -121,8 +129,7 @@ def check(path: Path, sha256: str) -> None:
 
 
 def _compare(path: Path, sha256: str) -> None:
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = converters.files.sha256(path)
     if found != sha256:
         raise Error(f"{path.name} is not the file that was published: its sha256 is {found}, not {sha256}. Try again")
 
