@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -21,7 +20,7 @@ from vitjax.config import Error, Preprocess, Spec, ViTConfig
 from .dialect import Dialect
 from .files import Bundle
 from .mapping import Rule
-from .stored import Flat, Shape, Stored, Tensor
+from .stored import Flat, Made, Stored, Tensor
 
 # What of a network neither library has; these are the values that they run.
 WITHOUT = {
@@ -175,7 +174,7 @@ def _unstacked(name: str, tensor: Tensor, depth: int) -> dict[str, Tensor]:
         size = math.prod(shape) * dtype.itemsize
         return {new: replace(tensor, offset=tensor.offset + i * size, shape=shape) for i, new in enumerate(names)}
     stack = _Stack(tensor)
-    return {new: _Made(shape, dtype, partial(stack.layer, i)) for i, new in enumerate(names)}
+    return {new: Made(shape, dtype, partial(stack.layer, i)) for i, new in enumerate(names)}
 
 
 def _summed(tensors: dict[str, Tensor], cfg: ViTConfig) -> dict[str, Tensor]:
@@ -183,21 +182,9 @@ def _summed(tensors: dict[str, Tensor], cfg: ViTConfig) -> dict[str, Tensor]:
     cls, positions, patches = tensors.get("cls"), tensors.get("pos_embedding"), math.prod(cfg.grid)
     if cls is None or positions is None or (cls.shape, positions.shape) != ((1, 1, cfg.width), (1, 1 + patches, cfg.width)):
         return tensors
-    token = _Made(cls.shape, cls.dtype, lambda: np.asarray(cls) + np.asarray(positions)[:, :1].astype(cls.dtype))
-    others = _Made((1, patches, cfg.width), positions.dtype, lambda: np.asarray(positions)[:, 1:])
+    token = Made(cls.shape, cls.dtype, lambda: np.asarray(cls) + np.asarray(positions)[:, :1].astype(cls.dtype))
+    others = Made((1, patches, cfg.width), positions.dtype, lambda: np.asarray(positions)[:, 1:])
     return tensors | {"cls": token, "pos_embedding": others}
-
-
-@dataclass(frozen=True)
-class _Made:
-    """A tensor that is made of others in the file when it is read."""
-
-    shape: Shape
-    dtype: np.dtype
-    make: Callable[[], np.ndarray]
-
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        return np.asarray(self.make(), dtype)
 
 
 class _Stack:

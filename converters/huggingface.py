@@ -6,8 +6,7 @@ The names are those that `save_pretrained` writes. transformers 5 has others in 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from .dialect import Dialect
 from .huggingface_pictures import HALF
 from .huggingface_settings import Family, family
 from .mapping import Rule, conv, dense, norm
-from .stored import Flat, Shape, Tensor
+from .stored import Flat, Made, Tensor
 
 PATCHES = "embeddings.patch_embeddings.projection.weight"
 # Where the patches of its other networks are: recognised, so that read_settings refuses them by name.
@@ -84,34 +83,10 @@ def _block(cfg: ViTConfig, kind: Family, layer: str) -> list[Rule]:
     return out + dense("blocks/mlp/down", f"{layer}.mlp.weights_out")
 
 
-@dataclass(frozen=True)
-class Joined:
-    """Tensors that are one in another spelling, on their first axis: `numpy.asarray` reads them."""
-
-    parts: Sequence[Tensor]
-
-    @property
-    def shape(self) -> Shape:
-        return sum(part.shape[0] for part in self.parts), *self.parts[0].shape[1:]
-
-    @property
-    def dtype(self) -> np.dtype:
-        return self.parts[0].dtype
-
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        joined = np.concatenate([np.asarray(part) for part in self.parts])
-        return joined if dtype is None else joined.astype(dtype)
-
-
-@dataclass(frozen=True)
-class Zeros:
-    """A tensor of zeros that is in no file."""
-
-    shape: Shape
-    dtype: np.dtype
-
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        return np.zeros(self.shape, dtype or self.dtype)
+def joined(first: Tensor, second: Tensor) -> Made:
+    """Two tensors of one shape that are one in another spelling, on their first axis."""
+    shape = (2 * first.shape[0], *first.shape[1:])
+    return Made(shape, first.dtype, lambda: np.concatenate([np.asarray(first), np.asarray(second)]))
 
 
 def bare(tensors: Flat) -> dict[str, Tensor]:
@@ -127,9 +102,10 @@ def respell(tensors: Flat, cfg: ViTConfig) -> dict[str, Tensor]:
     found.pop(MASK, None)
     out = {_on_disk(name, kind): tensor for name, tensor in found.items()}
     for name in [name for name in out if GATE in name and _joins(out, name)]:
-        out[name.replace(GATE, PACKED)] = Joined([out.pop(name), out.pop(name.replace(GATE, UP))])
+        out[name.replace(GATE, PACKED)] = joined(out.pop(name), out.pop(name.replace(GATE, UP)))
     if kind.mask:
-        out[MASK] = Zeros((1, cfg.width), next(iter(tensors.values())).dtype)
+        shape, dtype = (1, cfg.width), next(iter(tensors.values())).dtype
+        out[MASK] = Made(shape, dtype, lambda: np.zeros(shape, dtype))
     heads = re.compile(r"(cls_|distillation_)?classifier\.")
     return {name if not cfg.classes or heads.match(name) else f"{kind.prefix}.{name}": tensor for name, tensor in out.items()}
 

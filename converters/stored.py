@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Protocol, runtime_checkable
@@ -127,6 +127,18 @@ class Stored:
         for at in range(start, end, BLOCK):
             crc = zlib.crc32(file.read(min(BLOCK, end - at)), crc)
         return crc
+
+
+@dataclass(frozen=True)
+class Made:
+    """A tensor that is made of others, or of nothing in the file, when it is read."""
+
+    shape: Shape
+    dtype: np.dtype
+    make: Callable[[], np.ndarray]
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return np.asarray(self.make(), dtype)
 
 
 def extent(shape: Shape, strides: Shape | None = None) -> int:

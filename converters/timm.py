@@ -11,15 +11,18 @@ from . import timm_settings
 from .dialect import Dialect
 from .mapping import Rule, conv, dense, norm
 
-# What of a network timm's VisionTransformer has not; these are the values that it runs.
+# What of a network timm's VisionTransformer has not: these values, and any but these.
+NEVER = {"positions": "cls", "pool": "token_mean"}
 WITHOUT = {"registers_first": False, "representation": 0, "distilled": False, "pool_act": None, "pool_eps": None}
 
 
 def rules(cfg: ViTConfig) -> list[Rule]:
     """timm's tensors of a network."""
-    if cfg.positions == "cls" or cfg.pool == "token_mean" or any(getattr(cfg, key) != value for key, value in WITHOUT.items()):
-        said = {key: getattr(cfg, key) for key in (*WITHOUT, "positions", "pool")}
-        raise Error(f"timm's VisionTransformer cannot be such a network: {said}; export it in its own dialect")
+    said = [key for key, value in WITHOUT.items() if getattr(cfg, key) != value]
+    said += [key for key, value in NEVER.items() if getattr(cfg, key) == value]
+    if said:
+        listed = ", ".join(f"{key}={getattr(cfg, key)!r}" for key in said)
+        raise Error(f"timm's VisionTransformer cannot be such a network: {listed}; export it in its own dialect")
     out = conv("patch", "patch_embed.proj", cfg.patch_bias)
     if cfg.cls:
         out += [Rule("cls", "cls_token", "1 1 c -> c")]

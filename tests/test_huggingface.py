@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 import vitjax
 from tests.recipe import uniform, weight
-from tests.test_parity import assert_close, assert_stages, read, under
+from tests.test_parity import assert_close, assert_stages, publish, read, under
 from vitjax import Error
 from vitjax.converters import DIALECTS, convert, export
 from vitjax.converters.files import Bundle
@@ -28,14 +28,6 @@ from vitjax.verify import FULL, SMALL, verify
 FIXTURES = Path(__file__).parent / "fixtures"
 FAMILIES = sorted(path.stem for path in FIXTURES.glob("hf_*.npz") if "full" not in path.stem)
 HALF = (0.5, 0.5, 0.5)
-
-
-def publish(family: str, folder: Path) -> dict[str, np.ndarray]:
-    """Write a tiny network as transformers saves it; what transformers makes of pictures with it."""
-    reference = read(family)
-    (folder / "config.json").write_text(str(reference["config"]))
-    save_file(under("state/", reference), folder / "model.safetensors")
-    return reference
 
 
 @pytest.fixture(scope="module", params=FAMILIES)

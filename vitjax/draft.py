@@ -66,7 +66,10 @@ def _replace(path: epath.Path, draft: epath.Path) -> None:
 
 @contextlib.contextmanager
 def _alone(path: epath.Path) -> Iterator[None]:
-    """Hold the lock of a place. The system lets go of it when the process ends, however it ends."""
+    """Hold the lock of a place. The system lets go of it when the process ends, however it ends.
+
+    Not filelock's, as in hub.py's cache: that leaves its file, and this stands beside a user's folder.
+    """
     if "://" in str(path):  # object stores have no locks
         yield
         return

@@ -37,7 +37,8 @@ def load(
     name: "architecture" (its first published checkpoint), "architecture.tag", a publisher's spelling, a path, "hf:owner/repo".
     variant, config: the architecture of a file that does not say it.
     classes: 0 for no head; another number than the checkpoint's for an untrained head of that many.
-    image: another picture size, or (height, width); positions are resampled as the reference library does.
+    image: another picture size than the checkpoint's preprocessing has, or (height, width); positions are resampled as the
+        reference library does.
     dtype: of the parameters and of the computation: "float32", "bfloat16" or "float16".
     mesh: splits every parameter over the mesh's first axis; each device reads its own part only.
     verify: a checkpoint folder's parameters are held to the hashes in its manifest.json.
@@ -109,7 +110,6 @@ def _published(name: str, folder: Path) -> tuple[Spec, Params]:
     try:
         if source.origin.startswith("hf:"):
             file = download.repository(source.origin)
-            download.check(file, source.sha256)
         else:
             file = download.address(source.origin, cache() / "files", source.sha256)
     except Error as error:
@@ -117,7 +117,10 @@ def _published(name: str, folder: Path) -> tuple[Spec, Params]:
         raise Error(f"{name} is not on this machine: {error}. {by_hand}") from error
     if source.dialect == "huggingface":  # its config.json says everything
         return _convert(file.parent)
-    return _convert(file, variant=name, key=variants.WEIGHTS[name].key)
+    spec, params = _convert(file, variant=name, key=variants.WEIGHTS[name].key)
+    if source.sha256 not in ("", spec.source.sha256):
+        raise Error(f"{file} is not the file that was published as {name}: its sha256 is not {source.sha256}")
+    return spec, params
 
 
 def _convert(src: Path, **how: Any) -> tuple[Spec, Params]:
