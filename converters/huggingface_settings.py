@@ -95,6 +95,9 @@ def model_type(cfg: ViTConfig) -> str:
     dino = cfg.layer_scale is not None
     kind = ("dinov2_with_registers" if cfg.registers else "dinov2") if dino else "deit" if cfg.registers else "vit"
     kind = kind if cfg.cls else "ijepa"
+    pools = ("token", "token_mean") if dino else ("token",) if cfg.cls else ("mean",)
+    if dino and cfg.classes:  # its head sees both
+        pools = ("token_mean",)
     wanted: dict[str, Iterable[Any]] = {
         "registers": range(1, 10**6) if kind == "dinov2_with_registers" else (int(kind == "deit"),),
         "registers_first": (False,),
@@ -110,13 +113,7 @@ def model_type(cfg: ViTConfig) -> str:
         "mlp_norm": (False,),
         "norm_post": (False,),
         "layer_scale": (cfg.layer_scale,) if cfg.cls else (None,),
-        "pool": ("mean",)
-        if not cfg.cls
-        else ("token_mean",)
-        if dino and cfg.classes
-        else ("token", "token_mean")
-        if dino
-        else ("token",),
+        "pool": pools,
         "pool_prefix": (False,),
         "norm": ("before",),
         "representation": (0,) if dino or not cfg.cls or cfg.classes else range(10**9),

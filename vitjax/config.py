@@ -68,9 +68,8 @@ class ViTConfig:
     layer_scale: float | None = None  # initial value of a learned scale of each branch (CaiT, arXiv:2103.17239)
     drop_path: float = 0.0  # rate of the last block when training; the first has 0, linear between
     # output
-    pool: Literal["token", "mean", "map", "token_mean"] = (
-        "token"  # class token, mean, attention by a learned probe; or two beside
-    )
+    # class token, mean of tokens, attention by a learned probe, or the first two side by side
+    pool: Literal["token", "mean", "map", "token_mean"] = "token"
     pool_prefix: bool = False  # mean and map see class and register tokens too, not only patches
     pool_act: Act | None = None  # of attention pooling's MLP; None: act
     pool_eps: float | None = None  # of attention pooling's norm; None: eps
