@@ -15,17 +15,19 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 import vitjax
-from vitjax.config import Error, Spec, ViTConfig
+from vitjax.config import Config, Error, Spec, tower
 from vitjax.model import shapes
+from vitjax.tokenizer import vocabulary
 
 from . import files
 from .dialect import Dialect
 from .files import Bundle
 from .identify import DIALECTS, fitting, named, named_dialect, recognise, respelt, spec_of, with_classes, without
-from .mapping import Slot, slots, to_ours, to_theirs
+from .mapping import Slot, to_ours, to_theirs
 
-__all__ = ["DIALECTS", "convert", "export", "files", "fitting", "named", "recognise", "spec_of"]
+__all__ = ["DIALECTS", "convert", "export", "files", "fitting", "named", "recognise", "spec_of", "tokenizer"]
 
+TOKENIZER = "tokenizer.json"
 Progress = Callable[[int, int], None]  # (tensors done, of how many)
 
 
@@ -33,12 +35,13 @@ def convert(
     src: str | os.PathLike,
     *,
     variant: str | None = None,
-    config: ViTConfig | None = None,
+    config: Config | None = None,
     dialect: str | None = None,
     reference: str | None = None,
     key: str | None = None,
     classes: int | None = None,
     drop: Sequence[str] = (),
+    part: str | None = None,
     dtype: str = "float32",
     allow_nonfinite: bool = False,
     progress: Progress = lambda done, total: None,
@@ -49,7 +52,8 @@ def convert(
     reference: whose numbers a row of `variant` is to give, where two libraries run the same weights differently: the dialect's
     own (tanh GELU for Google's files), or "timm". key: which of several sets of weights in a training file ("model_ema").
     classes: how many the file's head has, where that is not the architecture's number. drop: "head", "pre_logits": parts that
-    are left in the file. dtype: "float32", "bfloat16", or "keep".
+    are left in the file. part: the tower of a CLIP, "image" or "text", that alone is wanted.
+    dtype: "float32", "bfloat16", or "keep".
     Missing, unexpected and mis-shaped tensors are all listed in the Error; nothing is guessed.
     """
     bundle = files.read(src, key)
@@ -57,11 +61,12 @@ def convert(
     spec = spec_of(bundle, spelling, variant, config, reference)
     if classes is not None and classes != spec.config.classes:
         spec = with_classes(spec, classes)
+    if part is not None:
+        spec = tower(spec, part)
     tensors = bundle.tensors
-    for part in drop:
-        spec, tensors = without(spelling, spec, tensors, part)
-    like = shapes(spec.config)
-    wanted, count = slots(spelling.rules(spec.config), like), itertools.count(1)
+    for name in drop:
+        spec, tensors = without(spelling, spec, tensors, name)
+    like, wanted, count = shapes(spec.config), spelling.slots(spec.config), itertools.count(1)
     cast = None if dtype == "keep" else np.dtype(jax.numpy.dtype(dtype))
     tensors = respelt(spelling, spec.config, tensors)
     with ThreadPoolExecutor(1) as beside:  # the file is hashed while its tensors are looked through
@@ -81,7 +86,7 @@ def export(spec: Spec, params: Mapping[str, Any], out: str | os.PathLike, dialec
     spelling, out = named_dialect(dialect), Path(out)
     bare = out.suffix in (".safetensors", ".npz")
     ours = {path: np.asarray(leaf) for path, leaf in flatten_dict(dict(params), sep="/").items()}
-    wanted = slots(spelling.rules(spec.config), {path: leaf.shape for path, leaf in ours.items()})
+    wanted = spelling.slots(spec.config)
     settings = {} if bare else spelling.write_settings(spec)
     header = {slot.theirs: (slot.shape, _dtype(slot, ours)) for slot in wanted}
     path = out if bare else out / "model.safetensors"
@@ -92,6 +97,12 @@ def export(spec: Spec, params: Mapping[str, Any], out: str | os.PathLike, dialec
     for name, data in settings.items():
         files.write_json(out / name, data)
     return path
+
+
+def tokenizer(src: str | os.PathLike) -> str | None:
+    """The text of the tokenizer.json beside a file of weights, or in their folder; None where there is none."""
+    folder = Path(src) if Path(src).is_dir() else Path(src).parent
+    return vocabulary(folder / TOKENIZER) if (folder / TOKENIZER).exists() else None
 
 
 def _hint(bundle: Bundle, dialect: Dialect) -> str:

@@ -143,7 +143,7 @@ def read(bundle: Bundle) -> Spec | None:
 def complete(spec: Spec, bundle: Bundle) -> Spec:
     """A row of ours, with what the files say of it: size, classes and their names, colours, and what differs from the row."""
     with json_file.blame(bundle.path):
-        beside, row = _beside(bundle), reading(spec.config, bundle.tensors)
+        beside, row = _beside(bundle), reading(spec.vit, bundle.tensors)
         image, classes = row.image, row.classes
         if beside.get("task", TASK) != TASK:
             raise Error(f"a network for {beside['task']} is not supported: only {TASK}")
@@ -185,13 +185,13 @@ def _beside(bundle: Bundle) -> dict[str, Any]:
 
 def metadata(spec: Spec) -> dict[str, str]:
     """The header with which birder's load_model(NAME, path=..., st=True) opens a file, whichever of its vit_* NAME is."""
-    kept = {"class_to_idx": _indexed(spec.labels), "config": arguments(spec.config)} | _signed(spec)
+    kept = {"class_to_idx": _indexed(spec.labels), "config": arguments(spec.vit)} | _signed(spec)
     return {"birder_version": VERSION, "task": TASK} | {key: json.dumps(value) for key, value in kept.items()}
 
 
 def write(spec: Spec) -> dict[str, Any]:
     """The config.json with which birder's load_model_with_cfg builds this network, and its preprocessing."""
-    how, cfg = spec.preprocess, spec.config
+    how, cfg = spec.preprocess, spec.vit
     if (how.fit, how.crop, how.resample) != ("squash", 1.0, "bicubic"):
         raise Error(
             f"birder squashes pictures, bicubic and uncropped, and its files cannot say otherwise of {spec.name}"
@@ -208,7 +208,7 @@ def _registered(spec: Spec) -> str:
 
 
 def _signed(spec: Spec) -> dict[str, Any]:
-    inputs, outputs = [0, 3, *hw(spec.config.image)], [0, spec.config.classes]
+    inputs, outputs = [0, 3, *hw(spec.vit.image)], [0, spec.vit.classes]
     return {
         "signature": {"inputs": [{"data_shape": inputs}], "outputs": [{"data_shape": outputs}]},
         "rgb_stats": {"mean": list(spec.preprocess.mean), "std": list(spec.preprocess.std)},

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vitjax import variants
-from vitjax.config import Preprocess, Spec, ViTConfig
+from vitjax.config import Config, Error, Preprocess, Spec, Tokenize, ViTConfig
+from vitjax.model import shapes
 
 from .files import Bundle
-from .mapping import Rule
+from .mapping import Rule, Slot, slots
 from .stored import Flat
 
 Json = dict[str, Any]
@@ -26,15 +27,28 @@ class Dialect:
 
     name: str
     reference: str  # the library, and the version its behaviour was read from
-    rules: Callable[[ViTConfig], list[Rule]]  # raises Error for a network that the library does not have
+    rules: Callable[[Any], list[Rule]]  # of a config of its `kinds`; raises Error for a network that the library does not have
     recognise: Callable[[Flat], bool]  # by the tensors that only this spelling has
     read_settings: Callable[[Bundle], Spec | None] = lambda bundle: None  # what the files say of the network; None: nothing
     # a row of ours, as its code runs these tensors
-    reading: Callable[[ViTConfig, Flat], ViTConfig] = lambda config, tensors: config
-    respell: Callable[[Flat, ViTConfig], Flat] = lambda tensors, config: tensors  # other spellings of the same -> that of `rules`
+    reading: Callable[[Any, Flat], Any] = lambda config, tensors: config
+    respell: Callable[[Flat, Any], Flat] = lambda tensors, config: tensors  # other spellings of the same -> that of `rules`
     complete: Callable[[Spec, Bundle], Spec] = lambda spec, bundle: spec  # a row of ours, with what the files say beside it
     write_settings: Callable[[Spec], Mapping[str, Json]] = lambda spec: {}  # file name -> JSON, beside an exported file
     write_metadata: Callable[[Spec], dict[str, str]] = lambda spec: {"format": "pt"}  # in its header
-    rows: Mapping[str, ViTConfig] = field(default_factory=lambda: variants.TIMM)  # of ours, that its networks may go by
+    kinds: tuple[type[Config], ...] = (ViTConfig,)  # of networks
+    rows: Mapping[str, Config] = field(default_factory=lambda: variants.TIMM)  # of ours, that its networks may go by
     ignore: tuple[str, ...] = ()  # regular expressions of tensors that are no parameters, of the respelt names
-    pictures: Preprocess = field(default_factory=Preprocess)  # but for their size: of a network of the user's own (--config)
+    # of a network of the user's own (--config)
+    pictures: Preprocess = field(default_factory=Preprocess)  # but for their size
+    texts: Tokenize = field(default_factory=Tokenize)
+
+    def slots(self, config: Config) -> list[Slot]:
+        """Every tensor of theirs that a network has, and where in our leaves it belongs."""
+        if not isinstance(config, self.kinds):
+            has = ", ".join(kind.kind for kind in self.kinds)
+            raise Error(
+                f"{self.reference} has no network of the kind {config.kind!r}, only {has}: "
+                "give one of a CLIP's towers (--tower image or text), or another dialect"
+            )
+        return slots(self.rules(config), shapes(config))

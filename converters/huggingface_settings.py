@@ -252,7 +252,7 @@ def _hidden(mlp: int, gated: bool) -> int:
 
 def write(spec: Spec) -> dict[str, dict[str, Any]]:
     """config.json and preprocessor_config.json, with which transformers builds this network and its pictures."""
-    cfg, kind = spec.config, model_type(spec.config)
+    cfg, kind = spec.vit, model_type(spec.vit)
     names = FAMILIES[kind]
     # Without classes these still are the network of a class with a head: it gives both tokens.
     headed = bool(cfg.classes) or cfg.distilled or cfg.pool == "token_mean"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from vitjax import variants
-from vitjax.config import Error, Spec, ViTConfig, unknown
+from vitjax.config import CLIPConfig, Config, Error, Spec, TextConfig, ViTConfig, image_size, unknown
 from vitjax.model import shapes
 
 from .birder import BIRDER
@@ -16,7 +16,7 @@ from .dialect import Dialect
 from .files import Bundle
 from .google import GOOGLE
 from .huggingface import HUGGINGFACE
-from .mapping import Slot, compare, slots
+from .mapping import Slot, compare
 from .stored import Flat, Tensor
 from .timm import TIMM
 
@@ -41,12 +41,14 @@ def recognise(bundle: Bundle, dialect: str | None = None) -> Dialect:
 
 
 def spec_of(
-    bundle: Bundle, dialect: Dialect, variant: str | None = None, config: ViTConfig | None = None, reference: str | None = None
+    bundle: Bundle, dialect: Dialect, variant: str | None = None, config: Config | None = None, reference: str | None = None
 ) -> Spec:
     """What the files say, or else what the user says; both only where they agree. `reference`: see `convert`."""
     found = dialect.read_settings(bundle)
     if config is not None:
-        return Spec(bundle.path.stem, config, found.preprocess if found else replace(dialect.pictures, size=config.image))
+        pictures = found.preprocess if found else replace(dialect.pictures, size=image_size(config))
+        texts = None if isinstance(config, ViTConfig) else (found and found.tokenize) or dialect.texts
+        return Spec(bundle.path.stem, config, pictures, tokenize=texts)
     if found is None and variant is None:
         fits = fitting(bundle, dialect)
         raise Error(
@@ -67,7 +69,17 @@ def _agree(found: Spec, said: Spec) -> bool:
     names = [variants.architecture_of(spec.name) for spec in (found, said)]
     if names[0] in variants.VARIANTS:
         return names[0] == names[1]
-    return all(getattr(found.config, size) == getattr(said.config, size) for size in ("patch", "width", "depth", "heads", "mlp"))
+    return _sizes(found.config) == _sizes(said.config)
+
+
+def _sizes(config: Config) -> list[tuple[int, ...]]:
+    match config:
+        case CLIPConfig():
+            return _sizes(config.image) + _sizes(config.text)
+        case ViTConfig():
+            return [(config.patch, config.width, config.depth, config.heads, config.mlp)]
+        case TextConfig():
+            return [(config.context, config.width, config.depth, config.heads, config.mlp)]
 
 
 def _row(bundle: Bundle, dialect: Dialect, spec: Spec, reference: str | None) -> Spec:
@@ -80,7 +92,9 @@ def _row(bundle: Bundle, dialect: Dialect, spec: Spec, reference: str | None) ->
     elif dialect is not TIMM:
         spec = replace(spec, source=replace(spec.source, reference=dialect.reference))
     spec = dialect.complete(replace(spec, config=config), bundle)
-    if spec.name in variants.VARIANTS:  # an architecture, unlike a tag, has any number of classes
+    if spec.name in variants.VARIANTS and isinstance(
+        spec.config, ViTConfig
+    ):  # an architecture, unlike a tag, has any number of classes
         classes = _classes(dialect, spec.config, bundle.tensors)
         return spec if classes in (None, spec.config.classes) else with_classes(spec, classes)
     return spec
@@ -107,19 +121,20 @@ def _fitting(raw: Flat, dialect: Dialect) -> Iterator[str]:
     for name, row in dialect.rows.items():
         try:
             config = dialect.reading(row, raw)
-            config = replace(config, classes=_classes(dialect, config, raw) or 0)
+            extra = 0  # what a file has beyond the network: whole tensors of zeros, such as a bias of the head
+            if isinstance(config, ViTConfig):
+                config = replace(config, classes=_classes(dialect, config, raw) or 0)
+                extra = config.classes + config.width
             tensors = respelt(dialect, config, raw)
             total = sum(math.prod(tensor.shape) for tensor in tensors.values())
-            # counting is fast; what a file has beyond the network are whole tensors of zeros, such as a bias of the head
-            if 0 <= total - variants.parameters(config) <= config.classes + config.width and not compare(
-                slots(dialect.rules(config), shapes(config)), tensors
-            ):
+            # counting is fast
+            if 0 <= total - variants.parameters(config) <= extra and not compare(dialect.slots(config), tensors):
                 yield name
         except Error:  # a row that this library has not
             continue
 
 
-def respelt(dialect: Dialect, config: ViTConfig, tensors: Flat) -> dict[str, Tensor]:
+def respelt(dialect: Dialect, config: Config, tensors: Flat) -> dict[str, Tensor]:
     """A file's parameters under the names that the dialect's rules use."""
     found = dialect.respell(tensors, config)
     return {name: tensor for name, tensor in found.items() if not any(re.fullmatch(p, name) for p in dialect.ignore)}
@@ -141,11 +156,13 @@ def without(dialect: Dialect, spec: Spec, tensors: Flat, part: str) -> tuple[Spe
     """The network without its head (or its tanh layer), and the file's tensors without those."""
     if part not in PARTS:
         raise unknown("part to drop", part, PARTS)
+    if not isinstance(spec.config, ViTConfig):
+        raise Error(f"{spec.name} has no {part} to drop: it is no image network by itself. Take its tower (--tower image) first")
     number = PARTS[part]
     bare = replace(spec.config, **{number: 0})
     full = replace(spec.config, **{"representation": 0, number: getattr(spec.config, number) or 1})
-    kept = {slot.theirs for slot in slots(dialect.rules(bare), shapes(bare))}
-    dropped = {slot.theirs for slot in slots(dialect.rules(full), shapes(full)) if _only_in(slot, shapes(bare), kept)}
+    kept = {slot.theirs for slot in dialect.slots(bare)}
+    dropped = {slot.theirs for slot in dialect.slots(full) if _only_in(slot, shapes(bare), kept)}
     labels = () if part == "head" else spec.labels
     left = {name: tensor for name, tensor in respelt(dialect, full, tensors).items() if name not in dropped}
     return replace(spec, config=bare, labels=labels), left

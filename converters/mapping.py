@@ -81,6 +81,11 @@ def conv(ours: str, theirs: str, bias: bool = True) -> list[Rule]:
     ]
 
 
+def under(ours: str, theirs: str, rules: Sequence[Rule]) -> list[Rule]:
+    """The rules of a network that is a part of another, here and there."""
+    return [Rule(rule.ours if rule.ours == "0" else ours + rule.ours, theirs + rule.theirs, rule.pattern) for rule in rules]
+
+
 def slots(rules: Sequence[Rule], like: Mapping[str, Shape]) -> list[Slot]:
     """Every tensor of theirs that `rules` promise for leaves of the shapes `like`."""
     out = [slot for rule in rules for slot in _slots(rule, like)]
@@ -215,6 +220,8 @@ def to_ours(
                 report.not_zero.append(f"{slot}: our network has no parameter for a part that is not zero")
         done()
     dtypes = {leaf: dtype or _kept([theirs[slot.theirs].dtype for slot, _ in found]) for leaf, found in parts.items()}
+    if dtype is not None:  # a number by itself is never rounded: vitjax/checkpoint.py
+        dtypes |= {leaf: np.dtype(np.float32) for leaf in parts if like[leaf] == ()}
     return {leaf: Leaf(like[leaf], dtypes[leaf], tuple(found), theirs) for leaf, found in parts.items()}, report
 
 

@@ -51,7 +51,7 @@ def _spec(bundle: Bundle, data: dict[str, Any]) -> Spec:
     arch = data["architecture"]
     name = arch + (f".{cfg['tag']}" if cfg.get("tag") else "")
     row = variants.spec(name if name in variants.WEIGHTS else arch)
-    config = _config(row.config, cfg, data.get("model_args") or {}, bundle)
+    config = _config(row.vit, cfg, data.get("model_args") or {}, bundle)
     for key, ours in (("num_features", config.width), ("global_pool", _args(config)["global_pool"])):
         if data.get(key, ours) != ours:
             raise Error(f"{key} {data[key]!r} contradicts {arch} with these model_args, which has {ours!r}")
@@ -200,7 +200,7 @@ def _side(size: Any) -> Any:
 
 def write(spec: Spec) -> dict[str, Any]:
     """The config.json with which timm builds this network and its preprocessing."""
-    arch, how, config = _architecture(spec), spec.preprocess, spec.config
+    arch, how, config = _architecture(spec), spec.preprocess, spec.vit
     row = variants.TIMM[arch]
     args, usual = _args(config), _args(row)
     said = {"img_size", "num_classes", "in_chans", "drop_path_rate"} | ({"mlp_ratio"} if _sizes(config) == _sizes(row) else set())
@@ -236,10 +236,10 @@ def _architecture(spec: Spec) -> str:
     """The checkpoint's own architecture, or else one that differs from it only in what arguments can say."""
     own = spec.name.partition(".")[0]
     for arch in (own, *variants.TIMM):
-        if (row := variants.TIMM.get(arch)) and arch not in OURS and _class(row) == _class(spec.config):
+        if (row := variants.TIMM.get(arch)) and arch not in OURS and _class(row) == _class(spec.vit):
             return arch
     raise Error(
-        f"timm has no architecture like {spec.name}: {_class(spec.config)}; export the tensors alone, to a .safetensors file"
+        f"timm has no architecture like {spec.name}: {_class(spec.vit)}; export the tensors alone, to a .safetensors file"
     )
 
 

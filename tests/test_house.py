@@ -17,11 +17,15 @@ EVERYWHERE = sorted([*LIBRARY, *ROOT.glob("tests/**/*.py"), *ROOT.glob("benchmar
 SHOP_WINDOW = "vitjax"  # it names the rooms for type checkers, and imports one when something in it is asked for
 STOREYS = [
     SHOP_WINDOW,
+    "vitjax.values",
+    "vitjax.networks",
     "vitjax.config",
     "vitjax.weights vitjax.attention vitjax.preprocess vitjax.manifest vitjax.draft",
     "vitjax.variants vitjax.layers vitjax.orbax",
     "vitjax.vit",
+    "vitjax.clip",
     "vitjax.model vitjax.checkpoint vitjax.surgery",
+    "vitjax.clip_model",
     "vitjax.verify vitjax.converters.stored",
     "vitjax.converters.json_file vitjax.converters.zip_file vitjax.converters.torch_names",
     "vitjax.converters.npz_file",

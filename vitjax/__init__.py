@@ -7,7 +7,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
-    from .config import Error, Preprocess, Source, Spec, ViTConfig
+    from .clip_model import CLIP, Classifier, TextModel
+    from .config import CLIPConfig, Error, Preprocess, Source, Spec, TextConfig, Tokenize, ViTConfig
     from .hub import create, load
     from .model import Model
     from .variants import list_models, list_pretrained
@@ -18,20 +19,32 @@ _ROOMS = {  # where each name lives
     "load": "hub",
     "create": "hub",
     "Model": "model",
+    "CLIP": "clip_model",
+    "TextModel": "clip_model",
+    "Classifier": "clip_model",
     "list_models": "variants",
     "list_pretrained": "variants",
     "ViTConfig": "config",
+    "TextConfig": "config",
+    "CLIPConfig": "config",
+    "Tokenize": "config",
     "Preprocess": "config",
     "Source": "config",
     "Spec": "config",
     "Error": "config",
 }
 __all__ = [
+    "CLIP",
+    "CLIPConfig",
+    "Classifier",
     "Error",
     "Model",
     "Preprocess",
     "Source",
     "Spec",
+    "TextConfig",
+    "TextModel",
+    "Tokenize",
     "ViTConfig",
     "__version__",
     "create",

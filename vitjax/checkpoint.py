@@ -19,7 +19,7 @@ from .config import Error, Spec, spec_from_json, spec_to_json
 from .draft import reason, recover, whole
 from .manifest import AGAIN, Manifest
 
-SPEC, PARAMS = "spec.json", "params"
+SPEC, PARAMS, TOKENIZER = "spec.json", "params", "tokenizer.json"
 T = TypeVar("T")
 
 
@@ -40,9 +40,12 @@ def check_free(path: epath.PathLike, overwrite: bool) -> None:
         raise Error(f"{path} is not a checkpoint folder, so it is not overwritten: choose another place, or remove it yourself")
 
 
-def save(path: epath.PathLike, spec: Spec, params: Mapping[str, Any], overwrite: bool = False) -> None:
+def save(
+    path: epath.PathLike, spec: Spec, params: Mapping[str, Any], overwrite: bool = False, tokenizer: str | None = None
+) -> None:
     """Write a checkpoint folder whole or not at all: beside its place first, then moved there.
 
+    tokenizer: the text of a tokenizer.json that goes with it.
     Leaves are JAX arrays, or anything with shape and dtype that numpy.asarray reads; orbax.py says in which pieces.
     """
     stop = threading.Event()
@@ -52,12 +55,15 @@ def save(path: epath.PathLike, spec: Spec, params: Mapping[str, Any], overwrite:
         # Orbax notes there where it wrote, which is no business of whoever gets the folder
         (draft / PARAMS / "commit_success.txt").write_text("The parameters are complete.\n")
         (draft / SPEC).write_text(spec_to_json(spec), encoding="utf-8")
-        manifest.write(draft, Manifest(fingerprint(draft), tensors))
+        if tokenizer is not None:
+            (draft / TOKENIZER).write_text(tokenizer, encoding="utf-8")
+        words = "" if tokenizer is None else fingerprint(draft, TOKENIZER)
+        manifest.write(draft, Manifest(fingerprint(draft), tensors, tokenizer=words))
 
 
-def fingerprint(folder: epath.PathLike) -> str:
-    """The SHA-256 of a folder's spec."""
-    return hashlib.sha256((epath.Path(folder) / SPEC).read_bytes()).hexdigest()
+def fingerprint(folder: epath.PathLike, name: str = SPEC) -> str:
+    """The SHA-256 of a folder's spec, or of another of its files."""
+    return hashlib.sha256((epath.Path(folder) / name).read_bytes()).hexdigest()
 
 
 def _undisturbed(work: Callable[[], T], stop: threading.Event) -> T:
@@ -98,6 +104,22 @@ def restore_spec(path: epath.PathLike) -> Spec:
         raise Error(f"{path / SPEC} is not UTF-8 text: {error}") from error
 
 
+def restore_tokenizer(path: epath.PathLike, verify: bool = True) -> str | None:
+    """The text of a checkpoint folder's tokenizer.json; None where it has none."""
+    file = epath.Path(path) / TOKENIZER
+    expected = manifest.read(path).tokenizer if verify else ""
+    if not file.exists():
+        if expected:
+            raise Error(f"{path} is damaged: {TOKENIZER} is missing. {AGAIN}")
+        return None
+    if expected not in ("", fingerprint(path, TOKENIZER)):
+        raise Error(f"{path} is damaged: {TOKENIZER} is not as it was written. {AGAIN}")
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise Error(f"{file} is not UTF-8 text: {error}") from error
+
+
 def stored(path: epath.PathLike) -> dict[str, tuple[tuple[int, ...], str]]:
     """path -> (shape, dtype) of every parameter in the folder, from Orbax's own list; no array is read."""
     folder = epath.Path(path) / PARAMS
@@ -111,10 +133,14 @@ def stored(path: epath.PathLike) -> dict[str, tuple[tuple[int, ...], str]]:
     return {name: (tuple(leaf.shape), str(leaf.dtype)) for name, leaf in flat.items()}
 
 
-def restore(path: epath.PathLike, like: Mapping[str, Any], dtype: str | None = None, verify: bool = True) -> dict[str, Any]:
+def restore(
+    path: epath.PathLike, like: Mapping[str, Any], dtype: str | None = None, verify: bool = True, part: str | None = None
+) -> dict[str, Any]:
     """The parameters, in the shapes and shardings of `like`, in `dtype` or as stored. Each device gets its own part only.
 
+    A parameter that is one number, such as a temperature, is float32 in any `dtype`: a rounded one moves every logit.
     verify: everything is held to the folder's manifest. Of several processes each hashes its share of the leaves.
+    part: the name in `like` of the only part that is read; all names and shapes are compared all the same.
     """
     found, flat = stored(path), cast(dict[str, Any], flatten_dict(dict(like), sep="/"))
     wanted = {name: tuple(leaf.shape) for name, leaf in flat.items()}
@@ -124,12 +150,14 @@ def restore(path: epath.PathLike, like: Mapping[str, Any], dtype: str | None = N
     expected = manifest.read(path) if verify else None
     if expected is not None and expected.spec != fingerprint(path):
         raise Error(f"{path} is damaged: {SPEC} is not as it was written. {AGAIN}")
+    flat = {name: leaf for name, leaf in flat.items() if part is None or name.startswith(f"{part}/")}
     here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
 
     def read(number: int, name: str) -> tuple[Any, str]:
         mine = expected is not None and number % jax.process_count() == jax.process_index()
         try:
-            array, entry = orbax.read(epath.Path(path) / PARAMS, name, flat[name].sharding or here, dtype, mine)
+            kind = dtype if flat[name].shape or dtype is None else "float32"
+            array, entry = orbax.read(epath.Path(path) / PARAMS, name, flat[name].sharding or here, kind, mine)
         except Exception as error:  # whatever tensorstore meets in a damaged folder
             return None, f"{name}: {reason(error)}"
         good = expected is None or not mine or entry == expected.tensors.get(name)
@@ -139,7 +167,8 @@ def restore(path: epath.PathLike, like: Mapping[str, Any], dtype: str | None = N
         arrays = dict(zip(flat, pool.map(read, itertools.count(), flat), strict=True))
     if damage := [problem for _, problem in arrays.values() if problem]:
         raise Error(f"{path} is damaged. {AGAIN}:\n  " + "\n  ".join(damage))
-    return unflatten_dict({name: array for name, (array, _) in arrays.items()}, sep="/")
+    tree = unflatten_dict({name: array for name, (array, _) in arrays.items()}, sep="/")
+    return tree if part is None else tree[part]
 
 
 def shard(like: Mapping[str, Any], mesh: jax.sharding.Mesh) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def _list(args: argparse.Namespace) -> None:
         published = sum(key.startswith(f"{name}.") for key in variants.WEIGHTS)
         row = {
             "name": name,
-            "image": hw(spec.config.image),
+            "image": hw(spec.preprocess.size),
             "parameters": variants.parameters(spec.config),
             "classes": spec.config.classes,
         }

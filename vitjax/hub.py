@@ -12,8 +12,11 @@ import numpy as np
 from filelock import FileLock
 
 from . import checkpoint, converters, download, surgery, variants
-from .config import Error, Size, Source, Spec, ViTConfig, unknown
+from .clip_model import CLIP, TextModel
+from .config import CLIPConfig, Config, Error, Size, Source, Spec, TextConfig, ViTConfig, image_size, unknown
+from .config import tower as tower_of
 from .model import Model, Params, abstract, initialise
+from .tokenizer import vocabulary
 
 EMBEDDED = Path(__file__).parent / "pretrained"  # small enough to travel in the package
 DTYPES = ("float32", "bfloat16", "float16")
@@ -23,7 +26,7 @@ def load(
     name: str | os.PathLike,
     *,
     variant: str | None = None,
-    config: ViTConfig | None = None,
+    config: Config | None = None,
     classes: int | None = None,
     image: Size | None = None,
     dtype: str = "float32",
@@ -31,8 +34,12 @@ def load(
     verify: bool = True,
     key: str | None = None,
     reference: str | None = None,
-) -> Model:
+    tower: str | None = None,
+    tokenizer: str | os.PathLike | None = None,
+) -> Any:
     """A model by the name of published weights, from a checkpoint folder, from another library's file, or "hf:owner/repo".
+
+    What comes is a Model; of two towers a CLIP, of a text tower a TextModel.
 
     name: "architecture" (its first published checkpoint), "architecture.tag", a publisher's spelling, a path, "hf:owner/repo".
     variant, config: the architecture of a file that does not say it.
@@ -42,6 +49,8 @@ def load(
     dtype: of the parameters and of the computation: "float32", "bfloat16" or "float16".
     mesh: splits every parameter over the mesh's first axis; each device reads its own part only.
     verify: a checkpoint folder's parameters are held to the hashes in its manifest.json.
+    tower: of a CLIP, "image" (a Model) or "text" (a TextModel) alone; nothing of the other is read.
+    tokenizer: the vocabulary of a CLIP that comes without: OpenAI's bpe_simple_vocab_16e6.txt.gz, or anyone's tokenizer.json.
     key, reference: of a file, as in `vitjax.converters.convert`: which of its sets of weights, and whose numbers.
     """
     if dtype not in DTYPES:
@@ -54,34 +63,48 @@ def load(
     if folder is not None:
         if {variant, config, key, reference} != {None}:
             raise Error(f"{folder} is a checkpoint folder and says everything: leave out variant, config, key and reference")
-        spec, params = restore(folder, dtype, mesh, verify)
+        spec, params = restore(folder, dtype, mesh, verify, tower)
+        words = checkpoint.restore_tokenizer(folder, verify)
     else:
         drop = ("head",) if classes == 0 else ()
         how: dict[str, Any] = {"variant": variant, "config": config, "key": key, "reference": reference}
+        how |= {"part": tower}
         spec, lazy = converters.convert(path, drop=drop, dtype=dtype, **how)
         like = abstract(spec.config)
         places = jax.tree.map(lambda leaf: leaf.sharding, like if mesh is None else checkpoint.shard(like, mesh))
         params = jax.tree.map(lambda leaf, place: jax.device_put(np.asarray(leaf), place), lazy, places)
-    if image is None and config is None and spec.preprocess.size != spec.config.image:
+        words = converters.tokenizer(path)
+    pictures = not isinstance(spec.config, TextConfig)
+    if image is None and config is None and pictures and spec.preprocess.size != image_size(spec.config):
         image = spec.preprocess.size  # DINOv2 at Hugging Face: pictures of 224 pixels, positions of 518
     if image is not None:
         spec, params = surgery.resize(spec, params, image)
     if classes is not None and classes != spec.config.classes:
         spec, params = surgery.new_head(spec, params, classes)
         params = jax.tree.map(lambda leaf: leaf.astype(dtype), params)
-    return Model(spec, params, dtype)
+    return model(spec, params, dtype, vocabulary(tokenizer) if tokenizer is not None else words)
 
 
-def create(name: str, *, classes: int | None = None, image: Size | None = None, dtype: str = "float32", seed: int = 0) -> Model:
+def model(spec: Spec, params: Params, dtype: str = "float32", tokenizer: str | None = None) -> Model | CLIP | TextModel:
+    """A spec and its parameters as what one works with."""
+    match spec.config:
+        case ViTConfig():
+            return Model(spec, params, dtype)
+        case TextConfig():
+            return TextModel(spec, params, dtype, tokenizer)
+        case CLIPConfig():
+            return CLIP(spec, params, dtype, tokenizer)
+
+
+def create(name: str, *, classes: int | None = None, image: Size | None = None, dtype: str = "float32", seed: int = 0) -> Any:
     """An architecture with random parameters, float32; `dtype` is that of the computation."""
-    spec = converters.named(name)
-    config = replace(spec.config, classes=spec.config.classes if classes is None else classes)
+    found = converters.named(name)
+    spec = replace(found, name=name.partition(".")[0], labels=(), source=Source(reference=found.source.reference))
     if image is not None:
-        config = replace(config, image=image)
-    spec = Spec(
-        name.partition(".")[0], config, replace(spec.preprocess, size=config.image), (), Source(reference=spec.source.reference)
-    )
-    return Model(spec, initialise(config, seed), dtype)
+        spec = surgery.sized(spec, image)
+    if classes is not None:
+        spec = surgery.headed(spec, classes)
+    return model(spec, initialise(spec.config, seed), dtype)
 
 
 def fetch(name: str) -> Path:
@@ -96,15 +119,25 @@ def fetch(name: str) -> Path:
         (locks := cache() / ".locks").mkdir(parents=True, exist_ok=True)
         with FileLock(locks / folder.name):  # of two processes at once, one waits for what the other makes
             if not checkpoint.exists(folder):
-                spec, params = _published(name, folder) if published else _convert(download.repository(name).parent)
-                source = replace(spec.source, origin=variants.spec(name).source.origin if published else name)
-                if source.dialect == "huggingface":  # its files do not say their name
-                    spec = replace(spec, name=name.removeprefix("hf:"))
-                checkpoint.save(folder, replace(spec, source=source), params)
+                _convert_to(folder, name, published)
     return folder
 
 
-def _published(name: str, folder: Path) -> tuple[Spec, Params]:
+def _convert_to(folder: Path, name: str, published: bool) -> None:
+    """Download published weights, or "hf:owner/repo", and make a checkpoint folder of them."""
+    if published:
+        file, spec, params = _published(name, folder)
+    else:
+        file = download.repository(name)
+        spec, params = _convert(file.parent)
+    source = replace(spec.source, origin=variants.spec(name).source.origin if published else name)
+    if source.dialect == "huggingface":  # its files do not say their name
+        spec = replace(spec, name=name.removeprefix("hf:"))
+    words = None if isinstance(spec.config, ViTConfig) else converters.tokenizer(file)
+    checkpoint.save(folder, replace(spec, source=source), params, tokenizer=words)
+
+
+def _published(name: str, folder: Path) -> tuple[Path, Spec, Params]:
     """The weights of a row, downloaded; by our row, for a quickgelu architecture runs the file of its plain sister."""
     source = variants.spec(name).source
     try:
@@ -116,11 +149,11 @@ def _published(name: str, folder: Path) -> tuple[Spec, Params]:
         by_hand = f"With the file here: vitjax convert FILE {folder} --variant {name}"
         raise Error(f"{name} is not on this machine: {error}. {by_hand}") from error
     if source.dialect == "huggingface":  # its config.json says everything
-        return _convert(file.parent)
+        return file, *_convert(file.parent)
     spec, params = _convert(file, variant=name, key=variants.WEIGHTS[name].key)
     if source.sha256 not in ("", spec.source.sha256):
         raise Error(f"{file} is not the file that was published as {name}: its sha256 is not {source.sha256}")
-    return spec, params
+    return file, spec, params
 
 
 def _convert(src: Path, **how: Any) -> tuple[Spec, Params]:
@@ -142,9 +175,16 @@ def cache() -> Path:
 
 
 def restore(
-    folder: str | os.PathLike, dtype: str | None = None, mesh: jax.sharding.Mesh | None = None, verify: bool = True
+    folder: str | os.PathLike,
+    dtype: str | None = None,
+    mesh: jax.sharding.Mesh | None = None,
+    verify: bool = True,
+    tower: str | None = None,
 ) -> tuple[Spec, Params]:
-    """A checkpoint folder's spec and parameters, in `dtype` or as stored, held to its manifest, and to the spec's network."""
-    spec = checkpoint.restore_spec(folder)
-    like = abstract(spec.config)
-    return spec, checkpoint.restore(folder, like if mesh is None else checkpoint.shard(like, mesh), dtype, verify)
+    """A checkpoint folder's spec and parameters, in `dtype` or as stored, held to its manifest, and to the spec's network.
+
+    tower: that of a CLIP, alone.
+    """
+    whole = checkpoint.restore_spec(folder)
+    spec, like = whole if tower is None else tower_of(whole, tower), abstract(whole.config)
+    return spec, checkpoint.restore(folder, like if mesh is None else checkpoint.shard(like, mesh), dtype, verify, tower)

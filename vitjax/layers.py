@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -12,8 +13,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from .attention import attend
-from .config import ViTConfig
+from .config import TextConfig, ViTConfig
 
+Tower = ViTConfig | TextConfig  # what goes through Blocks
 INIT = nn.initializers.truncated_normal(0.02)
 
 # The three GELUs are three functions: erf (timm, HF ViT, EVA), tanh (Google's own code, and what jax.nn.gelu means when
@@ -49,7 +51,7 @@ class LayerNorm(nn.Module):
 class Attention(nn.Module):
     """Multi-head attention of x to `context` (to itself, if None)."""
 
-    cfg: ViTConfig
+    cfg: Tower
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -62,7 +64,7 @@ class Attention(nn.Module):
         if cfg.qk_norm:
             q = LayerNorm(cfg.eps, name="query_norm")(q)
             k = LayerNorm(cfg.eps, name="key_norm")(k)
-        y = attend(q, k, v)
+        y = attend(q, k, v, cfg.causal and context is x)
         if cfg.attn_norm:
             y = y.transpose(0, 2, 1, 3).reshape(x.shape)  # over all heads at once: B H N D -> B N (H D)
             y = LayerNorm(cfg.eps, name="norm")(y)
@@ -73,7 +75,7 @@ class Attention(nn.Module):
 class Mlp(nn.Module):
     """down(act(up(x))), or down(act(gate(x)) * up(x))."""
 
-    cfg: ViTConfig
+    cfg: Tower
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -92,7 +94,7 @@ class Mlp(nn.Module):
 class Block(nn.Module):
     """x + attn(norm(x)), then x + mlp(norm(x)). An encoder is this, `depth` times."""
 
-    cfg: ViTConfig
+    cfg: Tower
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -114,3 +116,33 @@ class Block(nn.Module):
             keep = jax.random.bernoulli(self.make_rng("drop_path"), 1 - rate, (len(x), 1, 1))
             y = y * (keep.astype(rate.dtype) / (1 - rate)).astype(y.dtype)
         return x + y
+
+
+def stack(cfg: Tower, dtype: DTypeLike) -> nn.Module:
+    """The Blocks of a tower as one that is scanned: parameters have a leading depth axis, and one block is compiled."""
+    scanned = nn.scan(
+        Block,
+        variable_axes={"params": 0, "intermediates": 0},
+        split_rngs={"params": True, "drop_path": True},
+        in_axes=(0, nn.broadcast),  # type: ignore[arg-type]
+        length=cfg.depth,
+    )
+    return scanned(cfg, dtype)
+
+
+class Pool(nn.Module):
+    """Attention pooling: a learned probe looks at all tokens (MAP of Zhai et al. 2021, arXiv:2106.04560)."""
+
+    cfg: Tower
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B N C"]) -> Float[Array, "B C"]:
+        # timm's AttentionPoolLatent and big_vision's MAPHead have all biases and a plain MLP, whatever the blocks have.
+        act, eps = self.cfg.pool_act or self.cfg.act, self.cfg.pool_eps or self.cfg.eps
+        cfg = replace(self.cfg, act=act, eps=eps, qkv_bias=True, bias=True, qk_norm=False, attn_norm=False)
+        cfg = replace(cfg, mlp_norm=False, gated=False)
+        probe = self.param("probe", INIT, (cfg.width,)).astype(self.dtype)
+        y = Attention(cfg, self.dtype, name="attn")(jnp.broadcast_to(probe, (len(x), 1, cfg.width)), x)
+        y += Mlp(cfg, self.dtype, name="mlp")(LayerNorm(cfg.eps, name="norm")(y))
+        return y[:, 0]

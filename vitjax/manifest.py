@@ -57,14 +57,16 @@ class Manifest:
     spec: str  # SHA-256 of the spec.json beside it
     tensors: Mapping[str, Entry] = field(default_factory=dict)
     verified: tuple[Record, ...] = ()
+    tokenizer: str = ""  # SHA-256 of the tokenizer.json beside it, where there is one
 
 
 def write(folder: epath.PathLike, manifest: Manifest) -> None:
     """Write it whole or not at all, one tensor on a line."""
-    data = asdict(manifest)
+    data = _content(manifest)
     tensors, verified = data.pop("tensors"), data.pop("verified")
     lines = [f"  {json.dumps(name)}: {json.dumps(entry)}" for name, entry in tensors.items()]
-    text = "{\n" + f' "format": {FORMAT},\n "sha256": "{_seal(asdict(manifest))}",\n "spec": "{manifest.spec}",\n'
+    text = "{\n" + f' "format": {FORMAT},\n "sha256": "{_seal(_content(manifest))}",\n "spec": "{manifest.spec}",\n'
+    text += f' "tokenizer": "{manifest.tokenizer}",\n' if manifest.tokenizer else ""
     text += ' "tensors": {\n' + ",\n".join(lines) + "\n },\n"
     text += (
         ' "verified": [' + ",".join(f"\n  {json.dumps(record)}" for record in verified) + ("\n ]" if verified else "]") + "\n}\n"
@@ -87,14 +89,15 @@ def read(folder: epath.PathLike) -> Manifest:
         raise Error(f"{path} is damaged: it is no manifest ({type(error).__name__}: {error}). {AGAIN}") from error
     if version != FORMAT:
         raise Error(f"{path} has format {version!r}; this vitjax reads format {FORMAT}: upgrade vitjax, or convert again")
-    known = ("spec", "tensors", "verified")
+    known = ("spec", "tensors", "tokenizer", "verified")
     if strange := sorted(set(data) - set(known)):
         raise Error(f"{path}: {unknown('field', strange[0], known)}")
     if seal != _seal(data):
         raise Error(f"{path} is damaged: it is not as it was written. {AGAIN}")
     try:
         tensors = {name: decode(Entry, entry, f"{path}: {name}") for name, entry in data["tensors"].items()}
-        return Manifest(data["spec"], tensors, tuple(decode(Record, record, f"{path}: verified") for record in data["verified"]))
+        verified = tuple(decode(Record, record, f"{path}: verified") for record in data["verified"])
+        return Manifest(data["spec"], tensors, verified, data.get("tokenizer", ""))
     except (KeyError, TypeError, AttributeError) as error:
         raise Error(f"{path} is damaged: {type(error).__name__}: {error}. {AGAIN}") from error
 
@@ -103,6 +106,11 @@ def verified(folder: epath.PathLike) -> list[str]:
     """What a checkpoint was compared with, in words."""
     known = (epath.Path(folder) / MANIFEST).exists()
     return [str(record) for record in read(folder).verified] if known else []
+
+
+def _content(manifest: Manifest) -> dict[str, Any]:
+    """What is written of a manifest, in JSON's words: only where there is a tokenizer does it say so."""
+    return {key: value for key, value in asdict(manifest).items() if key != "tokenizer" or value}
 
 
 def _seal(data: Mapping[str, Any]) -> str:

@@ -15,7 +15,8 @@ from flax.traverse_util import flatten_dict
 from jax import Array
 from jaxtyping import Float
 
-from .config import Error, Spec, ViTConfig, hw
+from .clip import CLIP, Text
+from .config import CLIPConfig, Config, Error, Spec, TextConfig, ViTConfig, hw
 from .preprocess import preprocess
 from .vit import ViT
 
@@ -23,39 +24,59 @@ Params = Mapping[str, Any]  # a nested dict of arrays
 Images = Array | np.ndarray  # (B, H, W, 3) float, as Model.preprocess makes them; Model checks it and says what is wrong
 
 
-def build(config: ViTConfig, dtype: str = "float32") -> ViT:
-    """The module of a config; `module.apply({"params": params}, x)` is a pure function."""
+def build(config: Config, dtype: str = "float32") -> Any:
+    """The module of a config (ViT, Text or CLIP); `module.apply({"params": params}, *inputs)` is a pure function."""
     match config:
         case ViTConfig():
             return ViT(config, jnp.dtype(dtype))
+        case TextConfig():
+            return Text(config, jnp.dtype(dtype))
+        case CLIPConfig():
+            return CLIP(config, jnp.dtype(dtype))
 
 
-def abstract(config: ViTConfig) -> dict[str, Any]:
+def inputs(config: Config) -> tuple[jax.ShapeDtypeStruct, ...]:
+    """What a network of a config takes: one picture, one text, or both."""
+    match config:
+        case ViTConfig():
+            return (jax.ShapeDtypeStruct((1, *hw(config.image), 3), jnp.float32),)
+        case TextConfig():
+            return (jax.ShapeDtypeStruct((1, config.context), jnp.int32),)
+        case CLIPConfig():
+            return inputs(config.image) + inputs(config.text)
+
+
+def abstract(config: Config) -> dict[str, Any]:
     """The parameter tree of a config without its numbers: the one source of names and sizes."""
-    images = jax.ShapeDtypeStruct((1, *hw(config.image), 3), jnp.float32)
-    return dict(jax.eval_shape(build(config).init, jax.random.key(0), images)["params"])
+    return dict(jax.eval_shape(build(config).init, jax.random.key(0), *inputs(config))["params"])
 
 
-def shapes(config: ViTConfig) -> dict[str, tuple[int, ...]]:
+def shapes(config: Config) -> dict[str, tuple[int, ...]]:
     """path -> shape of every parameter, the path with slashes."""
     flat: Any = flatten_dict(abstract(config), sep="/")
     return {path: leaf.shape for path, leaf in flat.items()}
 
 
 @partial(jax.jit, static_argnums=0)
-def _initialise(module: ViT, key: Array) -> Params:
-    return module.init(key, jnp.zeros((1, *hw(module.cfg.image), 3)))["params"]
+def _initialise(module: Any, key: Array) -> Params:
+    return module.init(key, *(jnp.zeros(x.shape, x.dtype) for x in inputs(module.cfg)))["params"]
 
 
-def initialise(config: ViTConfig, seed: int = 0) -> Params:
+def initialise(config: Config, seed: int = 0) -> Params:
     """Random parameters, float32."""
     return _initialise(build(config), jax.random.key(seed))
 
 
-@partial(jax.jit, static_argnums=(0, 1, 4))
-def _apply(module: nn.Module, method: Callable | str, params: Params, x: Array, options: tuple = ()) -> Any:
+@partial(jax.jit, static_argnums=(0, 1), static_argnames="options")
+def apply(module: nn.Module, method: Callable | str, params: Params, *x: Array, options: tuple = ()) -> Any:
     """One compilation for each module, method and shape; parameters are an argument, never a constant."""
-    return module.apply({"params": params}, x, *options, method=method)
+    return module.apply({"params": params}, *x, *options, method=method)
+
+
+def ranked(images: Any, labels: Sequence[str], probabilities: np.ndarray, top: int | None) -> Any:
+    """The `top` (label, probability) of each row, best first; of one picture that is no list, the only row's."""
+    rows = [[(labels[i], float(row[i])) for i in np.argsort(-row, kind="stable")[:top]] for row in probabilities]
+    return rows if isinstance(images, list | tuple) or np.ndim(images) == 4 else rows[0]
 
 
 def _embed(module: ViT, images: Array) -> Array:
@@ -69,16 +90,30 @@ def _outputs(module: ViT, images: Array) -> dict[str, Array]:
     return out | ({"logits": module.forward_head(tokens)} if cfg.classes else {})
 
 
-@partial(jax.jit, static_argnums=0)
-def _stages(module: ViT, params: Params, images: Array) -> Any:
+@partial(jax.jit, static_argnums=(0, 1))
+def _stages(module: nn.Module, outputs: Callable, params: Params, x: Array) -> Any:
     """The outputs, and what the parts returned on the way: those of the blocks stacked (depth, B, N, C)."""
 
     def keep(part: nn.Module, method: str) -> bool:
         return method == "embed" or (method == "__call__" and part.name in ("patch", "blocks", "attn", "mlp"))
 
     variables = {"params": params}
-    out, state = module.apply(variables, images, method=_outputs, capture_intermediates=keep, mutable=["intermediates"])
+    out, state = module.apply(variables, x, method=outputs, capture_intermediates=keep, mutable=["intermediates"])
     return out, state["intermediates"]
+
+
+def stages(module: Any, outputs: Callable, params: Params, x: Array, names: Sequence[str]) -> dict[str, Array]:
+    """What a tower computes, stage by stage: patch, embed, block_00/attn, ..., and those of its `outputs` in `names`."""
+    out, inner = _stages(module, outputs, params, x)
+    blocks, found = inner["blocks"], {"embed": inner["embed"][0]}
+    if "patch" in inner:
+        patch = inner["patch"]["__call__"][0]
+        found = {"patch": patch.reshape(len(patch), -1, module.cfg.width)} | found
+    for i in range(module.cfg.depth):
+        found[f"block_{i:02}/attn"] = blocks["attn"]["__call__"][0][i]
+        found[f"block_{i:02}/mlp"] = blocks["mlp"]["__call__"][0][i]
+        found[f"block_{i:02}"] = blocks["__call__"][0][0][i]
+    return found | {name: out[name] for name in names if name in out}  # jit sorts a dict's keys
 
 
 @partial(jax.jit, static_argnums=(0, 3, 4))
@@ -110,7 +145,7 @@ class Model:
 
     @property
     def config(self) -> ViTConfig:
-        return self.spec.config
+        return self.spec.vit
 
     @property
     def module(self) -> ViT:
@@ -122,19 +157,19 @@ class Model:
 
     def __call__(self, x: Images) -> Float[Array, "B K"]:
         """Logits (B, classes); for a headless model the pooled features (B, width)."""
-        return _apply(self.module, "__call__", self.params, self._images(x))
+        return apply(self.module, "__call__", self.params, self._images(x))
 
     def forward_features(self, x: Images) -> Float[Array, "B N C"]:
         """All tokens (B, prefix + patches, width) after the final norm (before it, where that follows pooling, as in timm)."""
-        return _apply(self.module, "forward_features", self.params, self._images(x))
+        return apply(self.module, "forward_features", self.params, self._images(x))
 
     def forward_head(self, tokens: Array | np.ndarray, pre_logits: bool = False) -> Float[Array, "B K"]:
         """Logits from tokens, or with `pre_logits` what enters the head: the pooled features (B, width)."""
-        return _apply(self.module, "forward_head", self.params, jnp.asarray(tokens), (pre_logits,))
+        return apply(self.module, "forward_head", self.params, jnp.asarray(tokens), options=(pre_logits,))
 
     def embed(self, x: Images) -> Float[Array, "B F"]:
         """Pooled features (B, width), in one call."""
-        return _apply(self.module, _embed, self.params, self._images(x))
+        return apply(self.module, _embed, self.params, self._images(x))
 
     def feature_maps(self, x: Images, blocks: Sequence[int] = (-1,), norm: bool = False) -> list[Float[Array, "B h w C"]]:
         """What the patch tokens are after each of `blocks` (negative counts from the last), as pictures of shape grid.
@@ -148,16 +183,8 @@ class Model:
 
     def stages(self, x: Images) -> dict[str, Array]:
         """What the network computes, stage by stage, for comparing with another: patch, embed, block_00/attn, ..., logits."""
-        out, inner = _stages(self.module, self.params, self._images(x))
-        blocks, patch = inner["blocks"], inner["patch"]["__call__"][0]
-        stages = {"patch": patch.reshape(len(patch), -1, self.config.width), "embed": inner["embed"][0]}
-        for i in range(self.config.depth):
-            stages[f"block_{i:02}/attn"] = blocks["attn"]["__call__"][0][i]
-            stages[f"block_{i:02}/mlp"] = blocks["mlp"]["__call__"][0][i]
-            stages[f"block_{i:02}"] = blocks["__call__"][0][0][i]
-        return stages | {
-            name: out[name] for name in ("tokens", "pooled", "pre_logits", "logits") if name in out
-        }  # jit sorts a dict's keys
+        names = ("tokens", "pooled", "pre_logits", "logits")
+        return stages(self.module, _outputs, self.params, self._images(x), names)
 
     def classify(self, images: Any, top: int = 5) -> list[tuple[str, float]] | list[list[tuple[str, float]]]:
         """The `top` (label, probability) of a picture, best first; for a list of pictures, a list of these."""
@@ -166,8 +193,7 @@ class Model:
         logits = self(jnp.asarray(self.preprocess(images))).astype(jnp.float32)
         probabilities = np.asarray(jax.nn.softmax(logits))
         labels = self.spec.labels or tuple(map(str, range(self.config.classes)))
-        ranked = [[(labels[i], float(row[i])) for i in np.argsort(-row, kind="stable")[:top]] for row in probabilities]
-        return ranked if isinstance(images, list | tuple) or np.ndim(images) == 4 else ranked[0]
+        return ranked(images, labels, probabilities, top)
 
     def _images(self, x: Any) -> Array:
         shape, wanted = np.shape(x), (*hw(self.config.image), 3)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .config import Size, Spec
+from .config import CLIPConfig, Size, Spec, tower
 from .layers import INIT
 from .vit import position_count
 
@@ -19,14 +19,31 @@ Params = Mapping[str, Any]
 
 
 def resize(spec: Spec, params: Params, image: Size) -> tuple[Spec, Params]:
-    """The same network for pictures of another size, its positions resampled."""
-    config = replace(spec.config, image=image)
-    preprocess = replace(spec.preprocess, size=image)
-    if config.grid != spec.config.grid and config.positions != "none":
+    """The same network for pictures of another size, its positions resampled; of a CLIP, its image tower's."""
+    resized = sized(spec, image)
+    if isinstance(spec.config, CLIPConfig):
+        _, part = resize(tower(spec, "image"), params["image"], image)
+        return resized, dict(params) | {"image": part}
+    old, config = spec.vit, resized.vit
+    if config.grid != old.grid and config.positions != "none":
         prefix = position_count(config) - math.prod(config.grid)
-        positions = resample(params["positions"], spec.config.grid, config.grid, prefix, config.interpolation)
+        positions = resample(params["positions"], old.grid, config.grid, prefix, config.interpolation)
         params = dict(params) | {"positions": positions}
-    return replace(spec, config=config, preprocess=preprocess), params
+    return resized, params
+
+
+def sized(spec: Spec, image: Size) -> Spec:
+    """The same network, not yet trained, for pictures of another size."""
+    if isinstance(spec.config, CLIPConfig):
+        config = replace(spec.config, image=replace(spec.config.image, image=image))
+    else:
+        config = replace(spec.vit, image=image)
+    return replace(spec, config=config, preprocess=replace(spec.preprocess, size=image))
+
+
+def headed(spec: Spec, classes: int, labels: tuple[str, ...] = ()) -> Spec:
+    """The same network, not yet trained, for other classes."""
+    return replace(spec, config=replace(spec.vit, classes=classes), labels=labels)
 
 
 def resample(positions: jax.Array, old: tuple[int, int], new: tuple[int, int], prefix: int, how: str = "cubic") -> jax.Array:
@@ -54,10 +71,11 @@ def _corner_to_corner(old: int, new: int) -> np.ndarray:
 
 def new_head(spec: Spec, params: Params, classes: int, labels: tuple[str, ...] = (), seed: int = 0) -> tuple[Spec, Params]:
     """The same network with an untrained head for `classes`; with 0, without a head."""
-    heads = ("head", "head_distilled") if spec.config.distilled else ("head",)
+    spec = headed(spec, classes, labels)
+    config = spec.vit
+    heads = ("head", "head_distilled") if config.distilled else ("head",)
     params = {name: leaf for name, leaf in params.items() if name not in heads}
-    config = replace(spec.config, classes=classes)
     for name, key in zip(heads if classes else (), jax.random.split(jax.random.key(seed), len(heads)), strict=False):
         kernel = INIT(key, (config.features, classes), jnp.float32)
         params[name] = {"kernel": kernel} | ({"bias": jnp.zeros(classes)} if config.head_bias else {})
-    return replace(spec, config=config, labels=labels), params
+    return spec, params

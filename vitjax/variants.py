@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from functools import partial
 
-from .config import Error, Preprocess, Spec, ViTConfig, unknown
+from .config import CLIPConfig, Config, Error, Preprocess, Spec, TextConfig, Tokenize, ViTConfig, image_size, unknown
 from .weights import WEIGHTS
 
 # fmt: off
@@ -306,7 +306,7 @@ BIRDER: dict[str, ViTConfig] = {
     "vit_reg4_g14":                           reg      (224, 14, *giant, registers=4),
     "vit_reg4_gigantic14":                    reg      (224, 14, *gigantic,registers=4),
 }
-VARIANTS = TIMM | BIRDER
+VARIANTS: dict[str, Config] = {**TIMM, **BIRDER}
 
 # What timm and birder have in the same files and we have not, and why.
 REFUSED = {
@@ -354,7 +354,7 @@ def architecture_of(name: str) -> str:
     return (WEIGHTS[name].architecture if name in WEIGHTS else "") or name.partition(".")[0]
 
 
-def architecture(name: str) -> ViTConfig:
+def architecture(name: str) -> Config:
     """The row of an architecture, or an error that says why there is none."""
     if name in VARIANTS:
         return VARIANTS[name]
@@ -388,23 +388,37 @@ def resolve(name: str) -> str:
 def spec(name: str) -> Spec:
     """What is known of a published checkpoint; of an architecture alone, what `create` starts from."""
     if name in VARIANTS:
-        return Spec(name, VARIANTS[name], Preprocess(VARIANTS[name].image))
+        texts = None if isinstance(VARIANTS[name], ViTConfig) else Tokenize()
+        return Spec(name, VARIANTS[name], Preprocess(image_size(VARIANTS[name])), tokenize=texts)
     name = resolve(name)
     return WEIGHTS[name].spec(name, VARIANTS[architecture_of(name)])
 
 
-def parameters(config: ViTConfig) -> int:
+def parameters(config: Config) -> int:
     """How many numbers a network has, by arithmetic: `vitjax list` builds none."""
-    c, m, patches = config.width, config.mlp, config.grid[0] * config.grid[1]
+    match config:
+        case CLIPConfig():
+            return parameters(config.image) + parameters(config.text) + 1 + config.sigmoid
+        case TextConfig():
+            c = config.width
+            head = config.classes * (c + config.head_bias)
+            return c * (config.vocab + config.context + 2) + _blocks(config) + head
+    c, patches = config.width, config.grid[0] * config.grid[1]
     positions = {"all": config.prefix + patches, "cls": 1 + patches, "patches": patches, "none": 0}[config.positions]
     tokens = c * (3 * config.patch**2 + config.patch_bias + config.prefix + positions + 2 * config.norm_pre)
+    pooled = c * (2 if config.pool == "token_mean" else 1)
+    head = config.classes * (config.features + config.head_bias) * (1 + config.distilled)
+    head += config.representation * (pooled + 1)
+    return tokens + _blocks(config) + 2 * c * (config.norm != "none") + head
+
+
+def _blocks(config: ViTConfig | TextConfig) -> int:
+    """How many numbers a tower's blocks and its attention pooling have."""
+    c, m = config.width, config.mlp
     biases = {True: 3, "qv": 2, False: 0}[config.qkv_bias] + config.bias
     attention = c * (4 * c + biases + 2 * config.attn_norm) + 4 * config.head_width * config.qk_norm
     ups = 1 + config.gated
     mlp = c * m * (ups + 1) + config.bias * (ups * m + c) + 2 * m * config.mlp_norm
     block = attention + mlp + 2 * c * (2 + (config.layer_scale is not None))  # two norms, two scales
     pool = 4 * c * (c + 1) + 2 * c * m + m + c + 3 * c  # attention and MLP with all biases, a norm and the probe
-    pooled = c * (2 if config.pool == "token_mean" else 1)
-    head = config.classes * (config.features + config.head_bias) * (1 + config.distilled)
-    head += config.representation * (pooled + 1)
-    return tokens + config.depth * block + 2 * c * (config.norm != "none") + pool * (config.pool == "map") + head
+    return config.depth * block + pool * (config.pool == "map")

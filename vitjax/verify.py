@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 import vitjax
 
 from . import manifest, variants
+from .clip_model import CLIP, TextModel
 from .config import Error
 from .manifest import Record
 from .model import Model
@@ -22,6 +23,9 @@ from .model import Model
 # A tolerance is a claim: float32, relative to the largest number of the stage.
 SMALL, FULL = 1e-5, 1e-4
 FULL_SIZE = 5_000_000  # parameters, from which on rounding has had time to add up
+
+
+INPUTS = {"input": np.float32, "ids": np.int32}  # pictures (B, H, W, 3); of a CLIP, texts (B, context) too
 
 
 class Stage(NamedTuple):
@@ -39,20 +43,23 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """A reference: the arrays of an .npz file that `verify` compares with."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files if name == "input" or name.startswith("stage/")}
+            return {name: file[name] for name in file.files if name in INPUTS or name.startswith("stage/")}
     except (OSError, ValueError, EOFError) as error:
         raise Error(f"{path} is not an .npz of arrays: {error}") from error
 
 
-def verify(model: Model, reference: Mapping[str, np.ndarray]) -> list[Stage]:
-    """Compare with `reference`: "input" (B, H, W, 3) and "stage/NAME" arrays. The stages that both have, in our order."""
+def verify(model: Model | CLIP | TextModel, reference: Mapping[str, np.ndarray]) -> list[Stage]:
+    """Compare with `reference`: "input" or "ids" or both, and "stage/NAME" arrays. The stages that both have, in our order."""
     theirs = {name.removeprefix("stage/"): reference[name] for name in reference if name.startswith("stage/")}
-    if "input" not in reference or not theirs:
-        raise Error("a reference holds `input` and `stage/NAME` arrays (patch, embed, block_00, ..., tokens, pooled, logits)")
-    ours = model.stages(np.asarray(reference["input"], np.float32))
+    names = ("ids",) if isinstance(model, TextModel) else ("input", "ids") if isinstance(model, CLIP) else ("input",)
+    if not set(names) <= set(reference) or not theirs:
+        wanted = " and ".join(f"`{name}`" for name in names)
+        raise Error(f"a reference holds {wanted} and `stage/NAME` arrays (patch, embed, block_00, ..., tokens, pooled, logits)")
+    inputs: list[Any] = [np.asarray(reference[name], INPUTS[name]) for name in names]
+    ours = model.stages(*inputs)
     if not set(theirs) & set(ours):
         raise Error(f"the reference has no stage of {model.spec.name}, which are {', '.join(ours)}")
-    tolerance = FULL if variants.parameters(model.config) >= FULL_SIZE else SMALL
+    tolerance = FULL if variants.parameters(model.spec.config) >= FULL_SIZE else SMALL
     return [_compare(name, np.asarray(array), theirs[name], tolerance) for name, array in ours.items() if name in theirs]
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import jax.numpy as jnp
 from einops import rearrange
 from flax import linen as nn
@@ -12,25 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from .config import ViTConfig
-from .layers import INIT, Attention, Block, LayerNorm, Mlp, linear
-
-
-class Pool(nn.Module):
-    """Attention pooling: a learned probe looks at all tokens (MAP of Zhai et al. 2021, arXiv:2106.04560)."""
-
-    cfg: ViTConfig
-    dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "B N C"]) -> Float[Array, "B C"]:
-        # timm's AttentionPoolLatent and big_vision's MAPHead have all biases and a plain MLP, whatever the blocks have.
-        act, eps = self.cfg.pool_act or self.cfg.act, self.cfg.pool_eps or self.cfg.eps
-        cfg = replace(self.cfg, act=act, eps=eps, qkv_bias=True, bias=True, qk_norm=False, attn_norm=False)
-        cfg = replace(cfg, mlp_norm=False, gated=False)
-        probe = self.param("probe", INIT, (cfg.width,)).astype(self.dtype)
-        y = Attention(cfg, self.dtype, name="attn")(jnp.broadcast_to(probe, (len(x), 1, cfg.width)), x)
-        y += Mlp(cfg, self.dtype, name="mlp")(LayerNorm(cfg.eps, name="norm")(y))
-        return y[:, 0]
+from .layers import INIT, LayerNorm, Pool, linear, stack
 
 
 class ViT(nn.Module):
@@ -51,13 +31,6 @@ class ViT(nn.Module):
             self.positions = self.param("positions", INIT, (position_count(cfg), width))
         if cfg.norm_pre:
             self.norm_pre = LayerNorm(cfg.eps)
-        stack = nn.scan(
-            Block,
-            variable_axes={"params": 0, "intermediates": 0},
-            split_rngs={"params": True, "drop_path": True},
-            in_axes=(0, nn.broadcast),  # type: ignore[arg-type]
-            length=cfg.depth,
-        )
         self.blocks = stack(cfg, dtype)
         if cfg.norm != "none":
             self.norm = LayerNorm(cfg.eps)

@@ -8,7 +8,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
-from .config import Preprocess, Source, Spec, ViTConfig, unknown
+from .config import TOWERS, Config, Preprocess, Source, Spec, Tokenize, ViTConfig, image_size, unknown
 
 RGB = tuple[float, float, float]
 
@@ -34,18 +34,24 @@ class Weights:
     reference: str = "timm 1.0.31"
     key: str | None = None  # which of several sets of weights in the file
     sha256: str = ""  # of the file, where it is published
+    tokenize: Tokenize | None = None  # of a CLIP; `classes` is not used of it
 
-    def spec(self, name: str, config: ViTConfig) -> Spec:
+    def spec(self, name: str, config: Config) -> Spec:
         """Everything known of the checkpoint `name` of the architecture `config`."""
         # A quickgelu architecture runs the file of its plain sister, as that was trained.
         repository = name if self.architecture else f"timm/{name.replace('_quickgelu', '')}"
         origin = f"hf:{repository}" if self.origin is None else self.origin.replace("{name}", name)
+        if isinstance(config, ViTConfig):
+            config = replace(config, classes=self.classes, **self.runs)
+        else:  # both towers are run so
+            config = replace(config, **{name: replace(getattr(config, name), **self.runs) for name in TOWERS})
         return Spec(
             name,
-            replace(config, classes=self.classes, **self.runs),
-            Preprocess(self.size or config.image, self.crop, self.fit, self.resample, self.mean, self.std),
+            config,
+            Preprocess(self.size or image_size(config), self.crop, self.fit, self.resample, self.mean, self.std),
             labels(IMAGENET.get(self.classes, "") if self.labels is None else self.labels),
             Source(self.dialect, origin, self.sha256, self.licence, self.reference),
+            self.tokenize,
         )
 
 
