@@ -18,8 +18,8 @@ jax.config.update("jax_default_matmul_precision", "highest")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# Every signature is checked on every call, except in config and preprocess: users can hand these anything, they check
-# it themselves, and the tests do hand them anything.
+# Every signature is checked on every call, except in config, preprocess and tokenizer: users can hand these anything, they
+# check it themselves, and the tests do hand them anything.
 ROOMS = (
     *("attention", "layers", "vit", "model", "checkpoint", "draft", "manifest"),
     *("orbax", "surgery", "verify", "converters", "download", "hub", "train"),

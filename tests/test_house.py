@@ -20,7 +20,7 @@ STOREYS = [
     "vitjax.values",
     "vitjax.networks",
     "vitjax.config",
-    "vitjax.weights vitjax.attention vitjax.preprocess vitjax.manifest vitjax.draft",
+    "vitjax.weights vitjax.attention vitjax.preprocess vitjax.tokenizer vitjax.manifest vitjax.draft",
     "vitjax.variants vitjax.layers vitjax.orbax",
     "vitjax.vit",
     "vitjax.clip",
