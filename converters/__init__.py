@@ -15,7 +15,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 import vitjax
-from vitjax.config import Config, Error, Spec, tower
+from vitjax.config import Act, Config, Error, Spec, tower
 from vitjax.model import shapes
 from vitjax.tokenizer import vocabulary
 
@@ -38,6 +38,7 @@ def convert(
     config: Config | None = None,
     dialect: str | None = None,
     reference: str | None = None,
+    act: Act | None = None,
     key: str | None = None,
     classes: int | None = None,
     drop: Sequence[str] = (),
@@ -50,7 +51,9 @@ def convert(
 
     variant, config: the architecture, where no config.json says it. dialect: the spelling, where it is not recognised.
     reference: whose numbers a row of `variant` is to give, where two libraries run the same weights differently: the dialect's
-    own (tanh GELU for Google's files), or "timm". key: which of several sets of weights in a training file ("model_ema").
+    own (tanh GELU for Google's files), or "timm".
+    act: the activation of a CLIP whose file does not say it.
+    key: which of several sets of weights in a training file ("model_ema").
     classes: how many the file's head has, where that is not the architecture's number. drop: "head", "pre_logits": parts that
     are left in the file. part: the tower of a CLIP, "image" or "text", that alone is wanted.
     dtype: "float32", "bfloat16", or "keep".
@@ -58,7 +61,7 @@ def convert(
     """
     bundle = files.read(src, key)
     spelling = recognise(bundle, dialect)
-    spec = spec_of(bundle, spelling, variant, config, reference)
+    spec = spec_of(bundle, spelling, variant, config, reference, act)
     if classes is not None and classes != spec.config.classes:
         spec = with_classes(spec, classes)
     if part is not None:

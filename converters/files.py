@@ -29,8 +29,16 @@ __all__ = [  # Several and read_json are of rooms below: who reads files finds t
 
 SIZE_LIMIT = 64 * 2**30  # bytes of one tensor
 SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".npz")
-PREFERRED = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+PREFERRED = (
+    "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json",
+    "open_clip_model.safetensors", "open_clip_pytorch_model.bin",
+)  # fmt: skip
 INDEX = ".index.json"
+OPEN_CLIP_CONFIG = "open_clip_config.json"
+SETTINGS = {  # of a Bundle
+    "config": "config.json", "preprocessor": "preprocessor_config.json", "processor": "processor_config.json",
+    "tokenizer": "tokenizer_config.json", "open_clip": OPEN_CLIP_CONFIG,
+}  # fmt: skip
 TREES = ("", "params/", "opt/target/")  # where big_vision's trees of parameters begin
 
 log = logging.getLogger(__name__)
@@ -44,6 +52,9 @@ class Bundle:
     tensors: Flat
     config: dict[str, Any] | None = None  # config.json beside it
     preprocessor: dict[str, Any] | None = None  # preprocessor_config.json beside it
+    processor: dict[str, Any] | None = None  # processor_config.json beside it
+    tokenizer: dict[str, Any] | None = None  # tokenizer_config.json beside it
+    open_clip: dict[str, Any] | None = None  # open_clip_config.json beside it
     meta: Mapping[str, Any] = field(default_factory=dict)  # what the file itself says beside its tensors, as plain values
     key: str = ""  # where in the file the tensors were: "model_ema"
     format: str = ""  # of the container
@@ -74,9 +85,8 @@ def read(src: str | os.PathLike, key: str | None = None) -> Bundle:
         raise Error(f"{path} does not exist")
     if not path.is_dir():
         return _read_file(path, key)
-    beside = [path / name for name in ("config.json", "preprocessor_config.json")]
-    config, preprocessor = (read_json(file) if file.exists() else None for file in beside)
-    return replace(_read_file(_weights(path), key), config=config, preprocessor=preprocessor)
+    beside = {field: read_json(path / name) for field, name in SETTINGS.items() if (path / name).exists()}
+    return replace(_read_file(_weights(path), key), **beside)
 
 
 def _weights(folder: Path) -> Path:

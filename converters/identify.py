@@ -6,9 +6,10 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from vitjax import variants
-from vitjax.config import CLIPConfig, Config, Error, Spec, TextConfig, ViTConfig, image_size, unknown
+from vitjax.config import Act, CLIPConfig, Config, Error, Spec, TextConfig, ViTConfig, image_size, unknown
 from vitjax.model import shapes
 
 from .birder import BIRDER
@@ -17,10 +18,11 @@ from .files import Bundle
 from .google import GOOGLE
 from .huggingface import HUGGINGFACE
 from .mapping import Slot, compare
+from .open_clip import OPEN_CLIP, OPENAI
 from .stored import Flat, Tensor
 from .timm import TIMM
 
-DIALECTS = {dialect.name: dialect for dialect in (TIMM, HUGGINGFACE, BIRDER, GOOGLE)}
+DIALECTS = {dialect.name: dialect for dialect in (TIMM, HUGGINGFACE, BIRDER, GOOGLE, OPENAI, OPEN_CLIP)}
 
 
 def named_dialect(name: str) -> Dialect:
@@ -41,9 +43,14 @@ def recognise(bundle: Bundle, dialect: str | None = None) -> Dialect:
 
 
 def spec_of(
-    bundle: Bundle, dialect: Dialect, variant: str | None = None, config: Config | None = None, reference: str | None = None
+    bundle: Bundle,
+    dialect: Dialect,
+    variant: str | None = None,
+    config: Config | None = None,
+    reference: str | None = None,
+    act: Act | None = None,
 ) -> Spec:
-    """What the files say, or else what the user says; both only where they agree. `reference`: see `convert`."""
+    """What the files say, or else what the user says; both only where they agree. `reference`, `act`: see `convert`."""
     found = dialect.read_settings(bundle)
     if config is not None:
         pictures = found.preprocess if found else replace(dialect.pictures, size=image_size(config))
@@ -56,7 +63,9 @@ def spec_of(
             + (f"; it has the tensors of {', '.join(fits)}" if fits else ", or --config CONFIG.json for one of your own")
         )
     if found is None:
-        return _row(bundle, dialect, named(str(variant)), reference)
+        return _row(bundle, dialect, named(str(variant)), reference, act)
+    if act is not None:
+        raise Error(f"{bundle.path} comes with settings that say its activation: leave out --act {act}")
     if reference is not None:
         raise Error(f"{bundle.path} comes with settings that say how it is run: leave out --reference {reference}")
     if variant is not None and not _agree(found, named(variant)):
@@ -82,7 +91,7 @@ def _sizes(config: Config) -> list[tuple[int, ...]]:
             return [(config.context, config.width, config.depth, config.heads, config.mlp)]
 
 
-def _row(bundle: Bundle, dialect: Dialect, spec: Spec, reference: str | None) -> Spec:
+def _row(bundle: Bundle, dialect: Dialect, spec: Spec, reference: str | None, act: Act | None) -> Spec:
     """A row of ours, as the library of the dialect runs the weights, or as timm does."""
     config = dialect.reading(spec.config, bundle.tensors)
     if reference == TIMM.name:
@@ -91,6 +100,15 @@ def _row(bundle: Bundle, dialect: Dialect, spec: Spec, reference: str | None) ->
         raise unknown("reference", str(reference), (dialect.name, TIMM.name))
     elif dialect is not TIMM:
         spec = replace(spec, source=replace(spec.source, reference=dialect.reference))
+    if act is not None:
+        config = with_act(config, act)
+    elif not dialect.says_act and spec.name in variants.VARIANTS:
+        tags = [tag for tag in variants.WEIGHTS if variants.architecture_of(tag) == spec.name]
+        published = f"of published weights the name ({', '.join(tags[:3])}{', ...' if tags[3:] else ''}); " if tags else ""
+        raise Error(
+            f"{bundle.path} does not say its activation, nor does {spec.name}: "
+            f"give {published}of others --act gelu or --act quick_gelu (act=...)"
+        )
     spec = dialect.complete(replace(spec, config=config), bundle)
     if spec.name in variants.VARIANTS and isinstance(
         spec.config, ViTConfig
@@ -106,6 +124,13 @@ def named(variant: str) -> Spec:
     if arch in variants.VARIANTS and any(name.startswith(f"{arch}.") for name in variants.WEIGHTS):
         return replace(variants.spec(variants.resolve(arch)), name=arch)
     return variants.spec(variant)
+
+
+def with_act(config: Any, act: Act) -> Any:
+    """The same network, of a CLIP both towers, with another activation."""
+    if isinstance(config, CLIPConfig):
+        return replace(config, image=replace(config.image, act=act), text=replace(config.text, act=act))
+    return replace(config, act=act)
 
 
 def with_classes(spec: Spec, classes: int) -> Spec:

@@ -20,8 +20,9 @@ STOREYS = [
     "vitjax.values",
     "vitjax.networks",
     "vitjax.config",
-    "vitjax.weights vitjax.attention vitjax.preprocess vitjax.tokenizer vitjax.manifest vitjax.draft",
-    "vitjax.variants vitjax.layers vitjax.orbax",
+    "vitjax.vit_variants vitjax.weights vitjax.attention vitjax.preprocess vitjax.tokenizer vitjax.manifest vitjax.draft",
+    "vitjax.clip_variants vitjax.clip_weights vitjax.layers vitjax.orbax",
+    "vitjax.variants",
     "vitjax.vit",
     "vitjax.clip",
     "vitjax.model vitjax.checkpoint vitjax.surgery",
@@ -37,10 +38,13 @@ STOREYS = [
     "vitjax.converters.files",
     "vitjax.converters.mapping",
     "vitjax.converters.dialect",
-    "vitjax.converters.huggingface_pictures",
+    "vitjax.converters.huggingface_pictures vitjax.converters.google_trees",
     "vitjax.converters.timm_settings vitjax.converters.birder_settings vitjax.converters.huggingface_settings",
+    "vitjax.converters.huggingface_clip_settings",
+    "vitjax.converters.huggingface_clip",
     "vitjax.converters.timm vitjax.converters.huggingface",
-    "vitjax.converters.birder vitjax.converters.google",
+    "vitjax.converters.open_clip_settings",
+    "vitjax.converters.birder vitjax.converters.google vitjax.converters.open_clip",
     "vitjax.converters.identify",
     "vitjax.converters",
     "vitjax.download vitjax.contents",
@@ -63,7 +67,7 @@ ONLY = {
     **{name: REFERENCE for name in ("torch", "torchvision", "timm", "transformers", "birder", "open_clip")},
     **{name: [] for name in ("pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib")},
 }
-LINES, TABLES = 320, ["vitjax/variants.py", "vitjax/weights.py"]
+LINES, TABLES = 320, ["vitjax/vit_variants.py", "vitjax/weights.py"]
 
 
 def where(file: Path) -> str:

@@ -14,9 +14,10 @@ from urllib.error import HTTPError
 from . import converters
 from .config import Error
 
-SETTINGS = ("config.json", "preprocessor_config.json")
+SETTINGS = (*converters.files.SETTINGS.values(), converters.TOKENIZER)
 # What a repository's weights are called, the first that is there is taken: safetensors before pickles, whole before split.
-WEIGHTS = (
+Groups = tuple[tuple[str, ...], ...]
+WEIGHTS: Groups = (
     ("model.safetensors",),
     ("model.safetensors.index.json", "model-*-of-*.safetensors"),
     ("pytorch_model.bin",),
@@ -29,21 +30,22 @@ WEIGHTS = (
 TIMEOUT = 60  # seconds without an answer
 
 
-def repository(origin: str) -> Path:
+def repository(origin: str, first: tuple[str, ...] = ()) -> Path:
     """The weights (the file, or the index of its shards) of "hf:owner/repo" or "hf:owner/repo@revision", settings beside them.
 
+    first: names of weights that are taken before the usual ones, where a repository has them.
     Through the hub's own library and cache: what is there is not downloaded again, and without a network it is used as it is.
     """
     repo, _, revision = origin.removeprefix("hf:").partition("@")
     try:
-        return _repository(repo, revision or None)
+        return _repository(repo, revision or None, tuple((name,) for name in first) + WEIGHTS)
     except Error:
         raise
     except Exception as error:  # the hub's errors, its network library's and the disk's have no common base
         raise Error(f"{origin} could not be downloaded ({_reason(error)}){_advice(error)}") from error
 
 
-def _repository(repo: str, revision: str | None) -> Path:
+def _repository(repo: str, revision: str | None, groups: Groups) -> Path:
     from huggingface_hub import HfApi, constants, snapshot_download  # imported here: it takes longer than a local load
 
     try:
@@ -53,9 +55,9 @@ def _repository(repo: str, revision: str | None) -> Path:
     except Exception as error:
         if 400 <= (_status(error) or 0) < 500:  # the hub's own answer: no such repository, or not for you
             raise
-        return _offline(repo, revision, error, snapshot_download)
+        return _offline(repo, revision, groups, error, snapshot_download)
     hashes = {file.rfilename: file.lfs.sha256 if file.lfs else "" for file in info.siblings}
-    weights = choose(f"hf:{repo}", list(hashes))
+    weights = choose(f"hf:{repo}", list(hashes), groups)
     wanted = [name for name in (*weights, *SETTINGS) if name in hashes]
     folder = Path(snapshot_download(repo, revision=revision, allow_patterns=wanted))
     for name in wanted:
@@ -63,18 +65,21 @@ def _repository(repo: str, revision: str | None) -> Path:
     return folder / weights[0]
 
 
-def _offline(repo: str, revision: str | None, error: Exception, snapshot_download: Any) -> Path:
+def _offline(repo: str, revision: str | None, groups: Groups, error: Exception, snapshot_download: Any) -> Path:
     """What the hub's cache has of a repository; the error, where it has nothing whole."""
-    for group in WEIGHTS:
+    for group in groups:
         with contextlib.suppress(Exception):  # not in the cache, or not all of it
             folder = Path(snapshot_download(repo, revision=revision, allow_patterns=[*group, *SETTINGS], local_files_only=True))
-            return folder / choose(f"hf:{repo}", [path.name for path in folder.iterdir() if fnmatchcase(path.name, group[0])])[0]
+            return (
+                folder
+                / choose(f"hf:{repo}", [path.name for path in folder.iterdir() if fnmatchcase(path.name, group[0])], groups)[0]
+            )
     raise error
 
 
-def choose(where: str, names: Sequence[str]) -> list[str]:
+def choose(where: str, names: Sequence[str], groups: Groups = WEIGHTS) -> list[str]:
     """Of a repository's files, those with the weights; the first is the file, or the index of the others."""
-    for first, *others in WEIGHTS:
+    for first, *others in groups:
         if found := sorted(name for name in names if fnmatchcase(name, first)):
             if len(found) > 1:
                 raise Error(f"{where} holds several weight files: {', '.join(found)}. Download one of them, and give its path")

@@ -13,12 +13,13 @@ from filelock import FileLock
 
 from . import checkpoint, converters, download, surgery, variants
 from .clip_model import CLIP, TextModel
-from .config import CLIPConfig, Config, Error, Size, Source, Spec, TextConfig, ViTConfig, image_size, unknown
+from .config import Act, CLIPConfig, Config, Error, Size, Source, Spec, TextConfig, ViTConfig, image_size, unknown
 from .config import tower as tower_of
 from .model import Model, Params, abstract, initialise
 from .tokenizer import vocabulary
 
 EMBEDDED = Path(__file__).parent / "pretrained"  # small enough to travel in the package
+OPEN_CLIP = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # in repositories of several spellings
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -34,6 +35,7 @@ def load(
     verify: bool = True,
     key: str | None = None,
     reference: str | None = None,
+    act: Act | None = None,
     tower: str | None = None,
     tokenizer: str | os.PathLike | None = None,
 ) -> Any:
@@ -51,7 +53,7 @@ def load(
     verify: a checkpoint folder's parameters are held to the hashes in its manifest.json.
     tower: of a CLIP, "image" (a Model) or "text" (a TextModel) alone; nothing of the other is read.
     tokenizer: the vocabulary of a CLIP that comes without: OpenAI's bpe_simple_vocab_16e6.txt.gz, or anyone's tokenizer.json.
-    key, reference: of a file, as in `vitjax.converters.convert`: which of its sets of weights, and whose numbers.
+    key, reference, act: of a file, as in `vitjax.converters.convert`: which of its sets of weights, whose numbers, and run how.
     """
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
@@ -61,14 +63,14 @@ def load(
     else:
         folder = None if path.exists() or path.suffix in converters.files.SUFFIXES else fetch(str(name))
     if folder is not None:
-        if {variant, config, key, reference} != {None}:
-            raise Error(f"{folder} is a checkpoint folder and says everything: leave out variant, config, key and reference")
+        if {variant, config, key, reference, act} != {None}:
+            raise Error(f"{folder} is a checkpoint folder and says everything: leave out variant, config, key, reference and act")
         spec, params = restore(folder, dtype, mesh, verify, tower)
         words = checkpoint.restore_tokenizer(folder, verify)
     else:
         drop = ("head",) if classes == 0 else ()
         how: dict[str, Any] = {"variant": variant, "config": config, "key": key, "reference": reference}
-        how |= {"part": tower}
+        how |= {"part": tower, "act": act}
         spec, lazy = converters.convert(path, drop=drop, dtype=dtype, **how)
         like = abstract(spec.config)
         places = jax.tree.map(lambda leaf: leaf.sharding, like if mesh is None else checkpoint.shard(like, mesh))
@@ -142,7 +144,7 @@ def _published(name: str, folder: Path) -> tuple[Path, Spec, Params]:
     source = variants.spec(name).source
     try:
         if source.origin.startswith("hf:"):
-            file = download.repository(source.origin)
+            file = download.repository(source.origin, OPEN_CLIP if source.dialect == "open_clip" else ())
         else:
             file = download.address(source.origin, cache() / "files", source.sha256)
     except Error as error:

@@ -50,7 +50,7 @@ class Leaf:
 
     def blocks(self) -> Iterator[np.ndarray]:
         """All rows, as many at a time as are a chunk. Each is valid until the next."""
-        if isinstance(self.value, Stacked) and self.step == 1:
+        if isinstance(self.value, Stacked) and self.shape and self.step == 1:
             yield from (row[None] for row in self.value.rows())
             return
         # Not numpy.asarray of a jax.Array, which keeps its copy as long as the array lives
