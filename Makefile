@@ -35,7 +35,7 @@ $(REF)/bin/.ready: pyproject.toml tests/reference/requirements.txt
 	$(PYTHON) -m venv $(REF)
 	$(REF)/bin/python $(PIP) $$(grep ^torch== tests/reference/requirements.txt)
 	$(REF)/bin/python $(PIP) --no-deps $$(grep ^torchvision== tests/reference/requirements.txt)
-	$(REF)/bin/python $(PIP) $$(grep -E '^(timm|transformers|birder|open_clip_torch)==' tests/reference/requirements.txt) --editable '.[dev]'
+	$(REF)/bin/python $(PIP) $$(grep -E '^(timm|transformers|birder|open_clip_torch|sentencepiece|protobuf)' tests/reference/requirements.txt) --editable '.[dev]'
 	touch $@
 
 reference: $(REF)/bin/.ready

@@ -46,10 +46,9 @@ POOLS = {"tok": "token", "avg": "mean"}
 PICTURES = {"size", "mode", "mean", "std", "interpolation", "resize_mode", "fill_color"}
 BERT = Tokenize("whitespace", 101, 0, 0)  # strip_sep_token puts 0 in the place of the end
 XLM = Tokenize("whitespace", 0, 2, 1)
-MT5 = Tokenize("canonical", None, 1, 0)
-SIGLIP = Tokenize("canonical", None, 1, 1)
-GEMMA = Tokenize("canonical", None, 1, 0)
-TOKENIZERS = {"bert-base-uncased": BERT, "facebook/xlm-v-base": XLM, "google/mt5-base": MT5}  # by hf_tokenizer_name
+SIGLIP = Tokenize("repaired", None, 1, 1)
+GEMMA = Tokenize("repaired", None, 1, 0)
+TOKENIZERS = {"bert-base-uncased": BERT, "facebook/xlm-v-base": XLM, "google/mt5-base": GEMMA}  # by hf_tokenizer_name
 
 
 def is_native(cfg: ViTConfig) -> bool:
@@ -256,6 +255,6 @@ def _written_text(cfg: TextConfig, how: Tokenize) -> dict[str, Any]:
     names = {tokenize: name for name, tokenize in TOKENIZERS.items()}
     if how in names:
         out |= {"hf_tokenizer_name": names[how]}
-    elif how.clean == "canonical":
+    elif how.clean == "repaired":
         out |= {"hf_tokenizer_name": "timm/ViT-B-16-SigLIP" + "2" * (how == GEMMA), "tokenizer_kwargs": {"clean": "canonicalize"}}
     return out

@@ -7,8 +7,20 @@ from fnmatch import fnmatchcase
 
 import pytest
 
-from vitjax.config import Error, Preprocess, Source, Spec, ViTConfig, spec_from_json, spec_to_json
-from vitjax.variants import REFUSED, VARIANTS, WEIGHTS, architecture_of, list_models, list_pretrained, parameters, resolve, spec
+from vitjax import clip_weights
+from vitjax.config import CLIPConfig, Error, Preprocess, Source, Spec, ViTConfig, image_size, spec_from_json, spec_to_json
+from vitjax.variants import (
+    CLIPS,
+    REFUSED,
+    VARIANTS,
+    WEIGHTS,
+    architecture_of,
+    list_models,
+    list_pretrained,
+    parameters,
+    resolve,
+    spec,
+)  # fmt: skip
 from vitjax.weights import IMAGENET, labels
 
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -22,23 +34,31 @@ def test_listing_needs_no_jax():
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_name_says_patch_and_image(name):
-    words = name.split("_")
+    words, row = name.split("_"), VARIANTS[name]
+    tower = row.image if isinstance(row, CLIPConfig) else row
     patch = [int(word[5:]) for word in words if word.startswith("patch")]
     image = [int(word) for word in words if word.isdigit()]
-    assert patch in ([VARIANTS[name].patch], []) and image in ([VARIANTS[name].image], [])
+    assert patch in ([tower.patch], []) and image in ([tower.image], [])
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_checkpoint(name):
     row, published = WEIGHTS[name], spec(name)
     assert published.name == resolve(name) == name and ("." in name or row.architecture)
-    assert published.config == replace(VARIANTS[architecture_of(name)], classes=row.classes, **row.runs)
-    assert published.preprocess.size == (row.size or published.config.image)
-    assert bool(published.labels) == (published.config.classes in IMAGENET or name.endswith(".digits"))
+    architecture = VARIANTS[architecture_of(name)]
+    if isinstance(architecture, CLIPConfig):
+        towers = {tower: replace(getattr(architecture, tower), **row.runs) for tower in ("image", "text")}
+        assert published.config == replace(architecture, **towers) and published.tokenize == row.tokenize is not None
+    else:
+        assert published.config == replace(architecture, classes=row.classes, **row.runs) and published.tokenize is None
+        assert bool(published.labels) == (published.config.classes in IMAGENET or name.endswith(".digits"))
+    assert published.preprocess.size == (row.size or image_size(published.config))
     assert published.source.reference
 
 
-@pytest.mark.parametrize("name", ["vit_base_patch16_384.augreg_in21k_ft_in1k", "vit_pico_patch4_32.digits"])
+@pytest.mark.parametrize(
+    "name", ["vit_base_patch16_384.augreg_in21k_ft_in1k", "vit_pico_patch4_32.digits", *clip_weights.WEIGHTS]
+)
 def test_spec_travels(name):
     assert spec_from_json(spec_to_json(spec(name)), name) == spec(name)
 
@@ -116,6 +136,40 @@ def test_publishers_names():
     assert published.name in list_pretrained("google") and published.name in list_pretrained("vit_large_patch16_224")
 
 
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("ViT-L/14", "clip_vit_large_patch14_224.openai"),
+        ("ViT-L/14@336px", "clip_vit_large_patch14_336.openai"),
+        ("ViT-B-32", "clip_vit_base_patch32_224.openai"),
+        ("ViT-B-32:laion2b_s34b_b79k", "clip_vit_base_patch32_224.laion2b_s34b_b79k"),
+        ("ViT-H-14-378-quickgelu:dfn5b", "clip_vit_huge_patch14_378.dfn5b"),
+        ("ViT-H-14-quickgelu", "clip_vit_huge_patch14_224.metaclip_fullcc"),
+        ("laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "clip_vit_base_patch32_224.laion2b_s34b_b79k"),
+        ("ViT-B-16-SigLIP2", "siglip2_vit_base_patch16_224.webli"),
+    ],
+)
+def test_names_of_clips(theirs, ours):
+    assert resolve(theirs) == ours
+
+
+def test_activations_of_clips():
+    """What no tensor tells: open_clip says it of every published file."""
+    for name in clip_weights.WEIGHTS:
+        towers = spec(name).config.image, spec(name).config.text
+        quick = name.endswith((".openai", ".laion400m_e31", ".laion400m_e32", ".dfn2b", ".dfn5b")) or ".metaclip" in name
+        if not quick:
+            assert not {tower.act for tower in towers} & {"quick_gelu"}
+    assert spec("clip_vit_base_patch32_224.laion400m_e32").config.text.act == "quick_gelu"
+    assert spec("clip_vit_base_patch16_224.laion400m_e32").config.text.act == "gelu"
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_both_towers_are_counted(name):
+    row = CLIPS[name]
+    assert parameters(row) == parameters(row.image) + parameters(row.text) + 1 + row.sigmoid
+
+
 def test_architecture_alone():
     assert spec("vit_base_patch16_384") == Spec("vit_base_patch16_384", VARIANTS["vit_base_patch16_384"], Preprocess(384))
 
@@ -131,6 +185,9 @@ def test_architecture_alone():
         ("vit_giant_patch14_224.untrained", "has no published weights"),
         ("timm/deit_tiny_distilled_patch16_224.fb_in1k", "known to its publisher, not here: it has a second class token"),
         ("aimv2_large_patch14_224", "RMSNorm"),
+        ("RN50:openai", "its image tower is a ResNet"),
+        ("coca_ViT-L-14", "writes texts"),
+        ("ViT-B-33:openai", "unknown"),
     ],
 )
 def test_errors_help(name, says):

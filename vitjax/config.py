@@ -61,8 +61,8 @@ class Tokenize:
 
     # What is done to a text first. openai: ftfy, HTML entities twice, runs of white space, lower case (open_clip, too).
     # huggingface: NFC, runs of white space, lower case. canonical: no punctuation, lower case (SigLIP). lower: that (SigLIP 2).
-    # whitespace: openai's, but for the case (open_clip, with the vocabularies of others).
-    clean: Literal["openai", "huggingface", "canonical", "lower", "whitespace"] = "openai"
+    # open_clip, with the vocabularies of others: whitespace is openai's but for the case, repaired is canonical after ftfy.
+    clean: Literal["openai", "huggingface", "canonical", "lower", "whitespace", "repaired"] = "openai"
     start: int | None = 49406  # the id that comes first; None: none does
     end: int = 49407  # the id that comes last, of a text that is cut off, too
     pad: int = 0  # the id that fills the rest

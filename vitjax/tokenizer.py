@@ -51,6 +51,7 @@ BYTES = {byte: chr(byte) for byte in _PRINTABLE}
 BYTES |= {byte: chr(256 + n) for n, byte in enumerate(sorted({*range(256)} - {*_PRINTABLE}))}
 
 _NO_PUNCTUATION = str.maketrans("▁", " ", string.punctuation)
+_UNDERSCORES = str.maketrans("_", " ", string.punctuation.replace("_", ""))
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Tokenizer:
 
     def _pieces(self, texts: Sequence[str]) -> list[list[int]]:
         """Every text's ids by the vocabulary's own rules, of which `_rust` is made."""
-        clean = _canonical if self.how.clean == "canonical" else _whole
+        clean = {"canonical": _canonical, "repaired": _repaired, "whitespace": _mended}.get(self.how.clean, _whole)
         tokenizer, cleaned = self._rust, [clean(text) for text in texts]
         with _blame("the vocabulary cannot spell a text"):  # it has no id for a word, and none for the unknown
             return [encoding.ids for encoding in tokenizer.encode_batch_fast(cleaned, add_special_tokens=False)]
@@ -103,7 +104,7 @@ class Tokenizer:
         model = self._rust.model
         special = {str(self._rust.id_to_token(id)): [id] for id in (self.how.start, self.how.end) if id is not None}
         pattern = regex.compile("|".join([*map(re.escape, special), WORDS]), regex.IGNORECASE)
-        lines = [pattern.findall(_repaired(text)) for text in texts]
+        lines = [pattern.findall(_mended(text).lower()) for text in texts]
         ids = {
             word: [token.id for token in model.tokenize(word.encode().decode("latin-1").translate(BYTES))]
             for word in {*itertools.chain.from_iterable(lines)} - special.keys()
@@ -260,16 +261,21 @@ def _check_clip(tokenizer: tokenizers.Tokenizer) -> None:
         raise Error(f"the vocabulary is of another kind ({type(model).__name__}) than CLIP's; {NEXT}")
 
 
-def _repaired(text: str) -> str:
-    """A text as OpenAI cleans it: mojibake repaired, HTML entities read twice, white space, lower case."""
+def _mended(text: str) -> str:
+    """A text as OpenAI and open_clip begin to clean it: mojibake repaired, HTML entities read twice, white space single."""
     if not (text.isascii() and text.isprintable() and "&" not in text):  # ftfy leaves these as they are, three times slower
         text = html.unescape(html.unescape(ftfy.fix_text(text)))
-    return " ".join(text.split()).lower()
+    return " ".join(text.split())
 
 
 def _canonical(text: str) -> str:
     """A text as SigLIP was taught with: lower case, no ASCII punctuation (so no special token either), single spaces."""
     return " ".join(_whole(text).lower().translate(_NO_PUNCTUATION).split())
+
+
+def _repaired(text: str) -> str:
+    """A text as open_clip gives it to SigLIP (open_clip/tokenizer.py, canonicalize_text): mended, `_` a space, then the same."""
+    return " ".join(_mended(text).translate(_UNDERSCORES).lower().split())
 
 
 def _whole(text: str) -> str:

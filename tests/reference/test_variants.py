@@ -15,7 +15,8 @@ from torch import nn
 
 from vitjax import variants
 from vitjax.config import ViTConfig, hw
-from vitjax.variants import REFUSED, VARIANTS, WEIGHTS, parameters, resolve, spec
+from vitjax.variants import VARIANTS, WEIGHTS, parameters, resolve, spec
+from vitjax.vit_variants import REFUSED
 
 TIMM = set(timm.list_models(module=["vision_transformer", "deit"]))
 ARCHITECTURES = [name for name in VARIANTS if name in TIMM]
