@@ -23,6 +23,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 ROOMS = (
     *("attention", "layers", "vit", "model", "checkpoint", "draft", "manifest"),
     *("orbax", "surgery", "verify", "converters", "download", "hub", "train"),
+    *("pictures", "rows", "features"),
 )
 install_import_hook([f"vitjax.{room}" for room in ROOMS], "beartype.beartype")
 

@@ -176,9 +176,12 @@ class CLIP:
         Probabilities add up to 1; SigLIP's are each by itself. With a `classifier`, labels are not computed again.
         """
         known = labels if isinstance(labels, Classifier) else self.classifier(labels, templates)
-        logits = self.logits(self.encode_image(self.preprocess(images), normalize=True), known.weights)
-        probabilities = jax.nn.sigmoid(logits) if self.config.sigmoid else jax.nn.softmax(logits)
-        return ranked(images, known.labels, np.asarray(probabilities), top)
+        return ranked(images, known.labels, np.asarray(self.probabilities(self.preprocess(images), known)), top)
+
+    def probabilities(self, x: Images, classifier: Classifier) -> Float[Array, "B K"]:
+        """How likely each of a classifier's labels is, for each picture."""
+        logits = self.logits(self.encode_image(x, normalize=True), classifier.weights)
+        return jax.nn.sigmoid(logits) if self.config.sigmoid else jax.nn.softmax(logits)
 
     def stages(self, x: Images, ids: Ids) -> dict[str, Array]:
         """What the towers compute, stage by stage, for comparing with another: image/patch, ..., text/pooled, ..., logits."""
@@ -189,9 +192,11 @@ class CLIP:
 
 
 def _words(what: str, words: Any) -> tuple[str, ...]:
-    """Labels or templates, none of them twice."""
+    """Labels or templates, none of them blank, none twice."""
     if isinstance(words, str) or not all(isinstance(word, str) for word in words) or not len(words):
         raise Error(f"{what} must be a list of texts, with at least one in it, not {words!r}")
+    if blank := [number for number, word in enumerate(words, 1) if not word.strip()]:
+        raise Error(f"{what} must not be blank: number {blank[0]} of {len(words)} is")
     if twice := sorted(word for word, count in Counter(words).items() if count > 1):
         raise Error(f"{what} must differ: {', '.join(twice)} is given more than once")
     return tuple(words)
