@@ -27,6 +27,11 @@ WEIGHTS: Groups = (
     ("*.pth",),
     ("*.npz",),
 )
+# Published with OpenAI's vocabulary, which their own archives do not hold.
+CLIP_VOCABULARY = (
+    "openai/clip-vit-large-patch14", "openai/clip-vit-base-patch32", "openai/clip-vit-base-patch16",
+    "openai/clip-vit-large-patch14-336",
+)  # fmt: skip
 TIMEOUT = 60  # seconds without an answer
 
 
@@ -85,6 +90,19 @@ def choose(where: str, names: Sequence[str], groups: Groups = WEIGHTS) -> list[s
                 raise Error(f"{where} holds several weight files: {', '.join(found)}. Download one of them, and give its path")
             return [*found, *(name for name in names if any(fnmatchcase(name, other) for other in others))]
     raise Error(f"{where} holds no weights that vitjax knows: there is none of {', '.join(first for first, *_ in WEIGHTS)} in it")
+
+
+def clip_vocabulary(fetch: bool) -> Path | None:
+    """The tokenizer.json of OpenAI's CLIPs, all of which have the same, from the hub's cache or, with `fetch`, from the hub.
+
+    None where it is in neither: a network is as good without, but for `tokenize`.
+    """
+    from huggingface_hub import hf_hub_download
+
+    for repo in CLIP_VOCABULARY if not fetch else CLIP_VOCABULARY[:1]:
+        with contextlib.suppress(Exception):  # whatever keeps it away
+            return Path(hf_hub_download(repo, converters.TOKENIZER, local_files_only=not fetch))
+    return None if not fetch else clip_vocabulary(False)
 
 
 def address(url: str, folder: Path, sha256: str = "") -> Path:

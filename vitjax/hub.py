@@ -13,10 +13,10 @@ from filelock import FileLock
 
 from . import checkpoint, converters, download, surgery, variants
 from .clip_model import CLIP, TextModel
-from .config import Act, CLIPConfig, Config, Error, Size, Source, Spec, TextConfig, ViTConfig, image_size, unknown
+from .config import Act, CLIPConfig, Config, Error, Size, Source, Spec, TextConfig, Tokenize, ViTConfig, image_size, unknown
 from .config import tower as tower_of
 from .model import Model, Params, abstract, initialise
-from .tokenizer import vocabulary
+from .tokenizer import Tokenizer, vocabulary
 
 EMBEDDED = Path(__file__).parent / "pretrained"  # small enough to travel in the package
 OPEN_CLIP = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # in repositories of several spellings
@@ -66,7 +66,9 @@ def load(
         if {variant, config, key, reference, act} != {None}:
             raise Error(f"{folder} is a checkpoint folder and says everything: leave out variant, config, key, reference and act")
         spec, params = restore(folder, dtype, mesh, verify, tower)
-        words = checkpoint.restore_tokenizer(folder, verify)
+        text = checkpoint.restore_tokenizer(folder, verify)
+        if tokenizer is not None:
+            text = words(spec, Path(folder), tokenizer)
     else:
         drop = ("head",) if classes == 0 else ()
         how: dict[str, Any] = {"variant": variant, "config": config, "key": key, "reference": reference}
@@ -75,7 +77,7 @@ def load(
         like = abstract(spec.config)
         places = jax.tree.map(lambda leaf: leaf.sharding, like if mesh is None else checkpoint.shard(like, mesh))
         params = jax.tree.map(lambda leaf, place: jax.device_put(np.asarray(leaf), place), lazy, places)
-        words = converters.tokenizer(path)
+        text = words(spec, path, tokenizer)
     pictures = not isinstance(spec.config, TextConfig)
     if image is None and config is None and pictures and spec.preprocess.size != image_size(spec.config):
         image = spec.preprocess.size  # DINOv2 at Hugging Face: pictures of 224 pixels, positions of 518
@@ -84,7 +86,7 @@ def load(
     if classes is not None and classes != spec.config.classes:
         spec, params = surgery.new_head(spec, params, classes)
         params = jax.tree.map(lambda leaf: leaf.astype(dtype), params)
-    return model(spec, params, dtype, vocabulary(tokenizer) if tokenizer is not None else words)
+    return model(spec, params, dtype, text)
 
 
 def model(spec: Spec, params: Params, dtype: str = "float32", tokenizer: str | None = None) -> Model | CLIP | TextModel:
@@ -96,6 +98,26 @@ def model(spec: Spec, params: Params, dtype: str = "float32", tokenizer: str | N
             return TextModel(spec, params, dtype, tokenizer)
         case CLIPConfig():
             return CLIP(spec, params, dtype, tokenizer)
+
+
+def words(spec: Spec, src: Path, given: str | os.PathLike | None = None, fetch: bool = False) -> str | None:
+    """The text of a network's tokenizer.json, if it takes texts: the one given, beside its file, or CLIP's from the hub's cache.
+
+    fetch: CLIP's from the hub itself, too. A vocabulary that is not the network's is an Error.
+    """
+    config = spec.config.text if isinstance(spec.config, CLIPConfig) else spec.config
+    if isinstance(config, ViTConfig):
+        if given is not None:
+            raise Error(f"{spec.name} takes no texts, so it has no use for the vocabulary {given}: leave it out")
+        return None
+    how = spec.tokenize or Tokenize()
+    text = converters.tokenizer(src) if given is None else vocabulary(given)
+    clip = (how.start, how.end, config.vocab) == (Tokenize.start, Tokenize.end, Tokenize.end + 1)
+    if text is None and clip and (file := download.clip_vocabulary(fetch)):
+        text = vocabulary(file)
+    if text is not None:
+        Tokenizer(text, how, config.context, config.vocab)("")
+    return text
 
 
 def create(name: str, *, classes: int | None = None, image: Size | None = None, dtype: str = "float32", seed: int = 0) -> Any:
@@ -135,8 +157,7 @@ def _convert_to(folder: Path, name: str, published: bool) -> None:
     source = replace(spec.source, origin=variants.spec(name).source.origin if published else name)
     if source.dialect == "huggingface":  # its files do not say their name
         spec = replace(spec, name=name.removeprefix("hf:"))
-    words = None if isinstance(spec.config, ViTConfig) else converters.tokenizer(file)
-    checkpoint.save(folder, replace(spec, source=source), params, tokenizer=words)
+    checkpoint.save(folder, replace(spec, source=source), params, tokenizer=words(spec, file, fetch=True))
 
 
 def _published(name: str, folder: Path) -> tuple[Path, Spec, Params]:
