@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from vitjax import variants
 from vitjax.config import CLIPConfig, Config, Error, Preprocess, Spec, TextConfig, Tokenize, ViTConfig
 
 from .dialect import Dialect
@@ -212,6 +213,7 @@ GOOGLE = Dialect(
     respell=respell,
     write_metadata=lambda spec: {"format": "flax"},
     kinds=(ViTConfig, TextConfig, CLIPConfig),
+    rows=variants.TIMM | variants.CLIPS,
     ignore=(TRAINING,),
     pictures=Preprocess(fit="squash", crop=1.0, resample="bilinear", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
     # tokenize(max_len, model="c4_en", eos="sticky", pad_value=1, ...) of pp/ops_text.py; labels are made canonical for zero-shot

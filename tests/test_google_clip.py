@@ -1,6 +1,7 @@
 """big_vision's pairs of towers: SigLIP's own numbers and names, however a file spells them, whole and a tower at a time."""
 
 import json
+import math
 import random
 import zipfile
 from collections.abc import Callable
@@ -28,7 +29,7 @@ from vitjax.converters.google import BLOCKS, GOOGLE
 from vitjax.converters.identify import respelt
 from vitjax.converters.mapping import compare, slots, to_ours, to_theirs
 from vitjax.model import abstract, shapes
-from vitjax.variants import VARIANTS
+from vitjax.variants import CLIPS, VARIANTS, parameters
 from vitjax.verify import verify
 
 FAMILIES = ("google_siglip", "google_siglip_scan", "google_siglip_bf16")  # the same numbers; the last two are stacked
@@ -330,13 +331,20 @@ def test_a_row_of_pictures_takes_their_tower(published, row, monkeypatch):
     assert convert(file, variant=plain)[0].config == SIGLIP.image
 
 
+@pytest.mark.parametrize("name", [name for name in CLIPS if name.startswith("siglip")])
+def test_every_row_of_siglip_is_a_network_of_google(name):
+    config = GOOGLE.reading(CLIPS[name], {})
+    assert sum(math.prod(slot.shape) for slot in GOOGLE.slots(config)) == parameters(config)
+    for tower in config.image, config.text:
+        assert (tower.act, tower.eps) == ("gelu_tanh", 1e-6)
+    assert config.image.interpolation == "bilinear"
+
+
 def test_the_rows_that_fit_are_named(tmp_path):
-    config = CLIPConfig(
-        GOOGLE.reading(VARIANTS["vit_base_patch16_siglip_256"], {}), replace(WORDS, width=12, heads=3, classes=768), sigmoid=True
-    )
+    config = GOOGLE.reading(CLIPS["siglip_vit_base_patch16_256"], {})
     state = {slot.theirs: np.broadcast_to(np.float32(0), slot.shape) for slot in GOOGLE.slots(config)}
     found = fitting(files.Bundle(Path("x.npz"), state), GOOGLE)
-    assert "vit_base_patch16_siglip_256" in found and "vit_base_patch16_siglip_224" not in found
+    assert found == ["vit_base_patch16_siglip_256", "siglip_vit_base_patch16_256"]
     with pytest.raises(Error, match="does not say its architecture"):
         convert(saved(bare(), tmp_path))
 
