@@ -1,24 +1,29 @@
-"""Live against timm's own reading of Google's files, and scipy's zoom, which resamples their positions."""
+"""Live against timm's and open_clip's own reading of Google's files, and scipy's zoom, which resamples their positions."""
 
 import random
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import open_clip
 import pytest
 import scipy.ndimage
 import torch
+from open_clip.convert import load_big_vision_weights
 
 import vitjax
 from tests.recipe import uniform
 from tests.reference.make_timm import build, run
 from tests.test_google import opened
 from tests.test_parity import assert_close, assert_stages
-from vitjax import ViTConfig
+from vitjax import CLIPConfig, TextConfig, ViTConfig
 from vitjax.converters import export
 from vitjax.variants import VARIANTS
 
 KINDS = ("token", "tok", "gap", "map")
+OLD = "MultiHeadDotProductAttention_1", "LayerNorm_2", "MlpBlock_3"
+NEW = "MultiHeadDotProductAttention_0", "LayerNorm_1", "MlpBlock_0"
+Shapes = dict[str, tuple[int, ...]]
 
 
 def draw(seed: int) -> tuple[str, ViTConfig]:
@@ -45,21 +50,8 @@ def draw(seed: int) -> tuple[str, ViTConfig]:
 
 def published(kind: str, cfg: ViTConfig, stacked: bool) -> dict[str, np.ndarray]:
     """The tensors of such a file, by the shapes that Google's code gives them; the names as timm's loader expects them."""
-    width, head = cfg.width, cfg.width // cfg.heads
-    old = kind == "token"
-    attention, norm, mlp = ("MultiHeadDotProductAttention_1", "LayerNorm_2", "MlpBlock_3") if old else (
-        "MultiHeadDotProductAttention_0", "LayerNorm_1", "MlpBlock_0")  # fmt: skip
-    layer = {
-        **{f"{x}/{leaf}": (width,) for x in ("LayerNorm_0", norm) for leaf in ("scale", "bias")},
-        **{f"{attention}/{x}/kernel": (width, cfg.heads, head) for x in ("query", "key", "value")},
-        **{f"{attention}/{x}/bias": (cfg.heads, head) for x in ("query", "key", "value")},
-        f"{attention}/out/kernel": (cfg.heads, head, width),
-        f"{attention}/out/bias": (width,),
-        f"{mlp}/Dense_0/kernel": (width, cfg.mlp),
-        f"{mlp}/Dense_0/bias": (cfg.mlp,),
-        f"{mlp}/Dense_1/kernel": (cfg.mlp, width),
-        f"{mlp}/Dense_1/bias": (width,),
-    }
+    width, old = cfg.width, kind == "token"
+    layer = block(cfg, OLD if old else NEW)
     patches = cfg.grid[0] * cfg.grid[1]
     where = "Transformer/posembed_input/pos_embedding" if old else "pos_embedding"
     shapes = {
@@ -72,13 +64,32 @@ def published(kind: str, cfg: ViTConfig, stacked: bool) -> dict[str, np.ndarray]
     shapes |= {"cls": (1, 1, width)} if cfg.cls else {}
     shapes |= {"head/kernel": (width, cfg.classes), "head/bias": (cfg.classes,)} if cfg.classes else {}
     if kind == "map":
-        shapes |= {f"MAPHead_0/{name}": shape for name, shape in layer.items() if norm not in name}
+        shapes |= {f"MAPHead_0/{name}": shape for name, shape in layer.items() if "LayerNorm_1" not in name}
         shapes |= {"MAPHead_0/probe": (1, 1, width)}
-    if stacked:
-        shapes |= {f"Transformer/encoderblock/{name}": (cfg.depth, *shape) for name, shape in layer.items()}
-    else:
-        shapes |= {f"Transformer/encoderblock_{i}/{name}": s for i in range(cfg.depth) for name, s in layer.items()}
+    shapes |= blocks("Transformer", cfg, layer, stacked)
     return {name: noise(name, shape) for name, shape in shapes.items()}
+
+
+def block(cfg: ViTConfig | TextConfig, names: tuple[str, str, str]) -> Shapes:
+    """What a block has, by its modules' names."""
+    (attention, norm, mlp), width, head = names, cfg.width, cfg.width // cfg.heads
+    return {
+        **{f"{x}/{leaf}": (width,) for x in ("LayerNorm_0", norm) for leaf in ("scale", "bias")},
+        **{f"{attention}/{x}/kernel": (width, cfg.heads, head) for x in ("query", "key", "value")},
+        **{f"{attention}/{x}/bias": (cfg.heads, head) for x in ("query", "key", "value")},
+        f"{attention}/out/kernel": (cfg.heads, head, width),
+        f"{attention}/out/bias": (width,),
+        f"{mlp}/Dense_0/kernel": (width, cfg.mlp),
+        f"{mlp}/Dense_0/bias": (cfg.mlp,),
+        f"{mlp}/Dense_1/kernel": (cfg.mlp, width),
+        f"{mlp}/Dense_1/bias": (width,),
+    }
+
+
+def blocks(encoder: str, cfg: ViTConfig | TextConfig, layer: Shapes, stacked: bool) -> Shapes:
+    if stacked:
+        return {f"{encoder}/encoderblock/{name}": (cfg.depth, *shape) for name, shape in layer.items()}
+    return {f"{encoder}/encoderblock_{i}/{name}": s for i in range(cfg.depth) for name, s in layer.items()}
 
 
 def noise(name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -140,3 +151,71 @@ def test_positions_for_another_size_are_zoomed_as_google_does(seed, tmp_path):
     zoomed = scipy.ndimage.zoom(before[lead:].reshape(old, old, -1), (side / old, side / old, 1), order=1)
     np.testing.assert_allclose(after[lead:].reshape(side, side, -1), zoomed, atol=1e-6)
     np.testing.assert_array_equal(after[:lead], before[:lead])
+
+
+# Two towers.
+
+
+def texts(cfg: TextConfig, stacked: bool) -> dict[str, np.ndarray]:
+    """The tensors of a tower of texts, as big_vision's text_transformer.py shapes them."""
+    shapes = {
+        "Embed_0/embedding": (cfg.vocab, cfg.width),
+        "pos_embedding": (1, cfg.context, cfg.width),
+        "Encoder_0/encoder_norm/scale": (cfg.width,),
+        "Encoder_0/encoder_norm/bias": (cfg.width,),
+        "head/kernel": (cfg.width, cfg.classes),
+        "head/bias": (cfg.classes,),
+    }
+    shapes |= blocks("Encoder_0", cfg, block(cfg, NEW), stacked)
+    return {name: noise(f"txt/{name}", shape) for name, shape in shapes.items()}
+
+
+def draw_pair(seed: int) -> CLIPConfig:
+    image = replace(draw(4 * seed + KINDS.index("map"))[1], classes=0)
+    rng = random.Random(seed)
+    heads = rng.randint(1, 4)
+    width = heads * rng.choice([8, 12])
+    sizes = (rng.randint(2, 9), rng.randint(5, 30), width, rng.randint(1, 4), heads, width * rng.choice([1, 2, 4]), image.width)
+    act = rng.choice(["gelu", "gelu_tanh"])
+    return CLIPConfig(image, TextConfig(*sizes, causal=False, pool="last", head_bias=True, act=act, eps=1e-6), sigmoid=True)
+
+
+def open_clips(cfg: CLIPConfig, file: Path) -> open_clip.CustomTextCLIP:
+    """open_clip's SigLIP of these sizes, with a file's numbers: its picture's tower is timm's, which it only makes full-size."""
+    said = {
+        "context_length": cfg.text.context, "vocab_size": cfg.text.vocab, "width": cfg.text.width, "heads": cfg.text.heads,
+        "layers": cfg.text.depth, "mlp_ratio": cfg.text.mlp / cfg.text.width, "no_causal_mask": True, "proj_bias": True,
+        "pool_type": "last", "norm_kwargs": {"eps": 1e-6},
+        "act_kwargs": {"approximate": "tanh"} if cfg.text.act == "gelu_tanh" else None,
+    }  # fmt: skip
+    vision = {"timm_model_name": "test_vit", "timm_pool": "token", "timm_proj": "none"}
+    model = open_clip.CustomTextCLIP(cfg.image.width, vision, said, init_logit_bias=-10)
+    model.visual.trunk = build(
+        "vit_base_patch16_siglip_224",
+        img_size=cfg.image.image, patch_size=cfg.image.patch, embed_dim=cfg.image.width, depth=cfg.image.depth,
+        num_heads=cfg.image.heads, mlp_ratio=cfg.image.mlp / cfg.image.width, act_layer=cfg.image.act, num_classes=0,
+    )  # fmt: skip
+    load_big_vision_weights(model, str(file))
+    return model.eval()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_any_pair_as_open_clip_reads_it(seed, tmp_path):
+    cfg, file = draw_pair(seed), tmp_path / "x.npz"
+    towers = {"img/": published("map", cfg.image, seed % 2 == 0), "txt/": texts(cfg.text, seed % 3 == 0)}
+    state = {own + name: array for own, tensors in towers.items() for name, array in tensors.items()}
+    state |= {"t": np.full(1, 1.5, np.float32), "b": np.full(1, -3, np.float32)}
+    np.savez(file, **{f"params/{name}": array for name, array in state.items()})
+    theirs, ours = open_clips(cfg, file), vitjax.load(file, config=cfg)
+    x = uniform("input", (2, cfg.image.image, cfg.image.image, 3)) / 8
+    ids = np.random.default_rng(seed).integers(0, cfg.text.vocab, (3, cfg.text.context)).astype(np.int32)
+    pictures, texts_ = torch.from_numpy(x.transpose(0, 3, 1, 2)), torch.from_numpy(ids).long()
+    with torch.no_grad():
+        assert_close(ours.encode_image(x), theirs.encode_image(pictures).numpy())
+        assert_close(ours.encode_text(ids), theirs.encode_text(texts_).numpy())
+        assert_close(ours(x, ids)[0], theirs.get_logits(pictures, texts_)[0].numpy())
+    for name, alone in ("image", ours.encode_image(x)), ("text", ours.encode_text(ids)):
+        np.testing.assert_array_equal(vitjax.load(file, config=cfg, tower=name)(x if name == "image" else ids), alone)
+
+    back = open_clips(cfg, export(ours.spec, ours.params, tmp_path / "out.npz", "google")).state_dict()
+    assert all(torch.equal(back[name], tensor) for name, tensor in theirs.state_dict().items())
