@@ -76,9 +76,9 @@ class TextModel:
         return stages(self.module, _text_outputs, self.params, self._ids(ids), ("tokens", "pooled", "logits"))
 
     def _ids(self, ids: Any) -> Array:
-        cfg, shape = self.config, np.shape(ids)
-        if len(shape) != 2 or not 0 < shape[1] <= cfg.context or not jnp.issubdtype(ids.dtype, jnp.integer):
-            found = f"{getattr(ids, 'dtype', type(ids).__name__)} {shape}"
+        cfg, shape, dtype = self.config, np.shape(ids), getattr(ids, "dtype", None)
+        if len(shape) != 2 or not 0 < shape[1] <= cfg.context or dtype is None or not jnp.issubdtype(dtype, jnp.integer):
+            found = f"{dtype or type(ids).__name__} {shape}"
             raise Error(f"{self.spec.name} takes integers of shape (B, up to {cfg.context}), not {found}: use tokenize(texts)")
         if not isinstance(ids, Tracer) and ids.size and not 0 <= ids.min() <= ids.max() < cfg.vocab:
             raise Error(
