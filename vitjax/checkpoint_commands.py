@@ -10,11 +10,11 @@ from pathlib import Path
 
 from . import checkpoint, converters, hub, variants
 from . import verify as stages
-from .config import CLIPConfig, Error, Spec, TextConfig, Tokenize, ViTConfig, config_from_json
+from .config import Error, ViTConfig, config_from_json
 from .contents import contents
 from .download import repository
 from .terminal import progress, table
-from .tokenizer import NEXT, Tokenizer, vocabulary
+from .tokenizer import NEXT
 
 
 def inspect(args: argparse.Namespace) -> None:
@@ -42,7 +42,6 @@ def convert(args: argparse.Namespace) -> None:
     """Write another library's weights as a checkpoint folder."""
     checkpoint.check_free(args.dst, args.overwrite)
     config = config_from_json(converters.files.read_json(args.config), str(args.config)) if args.config else None
-    given = vocabulary(args.tokenizer) if args.tokenizer else None
     src = _source(args.src)
     with progress("reading") as bar:
         spec, params = converters.convert(
@@ -60,32 +59,14 @@ def convert(args: argparse.Namespace) -> None:
             allow_nonfinite=args.allow_nonfinite,
             progress=bar,
         )
-    words = _words(spec, src, given)
+    words = hub.words(spec, src, args.tokenizer)
+    if words is None and not isinstance(spec.config, ViTConfig):
+        print(f"{spec.name} comes without a vocabulary, so it takes ids, no texts. With --tokenizer, {NEXT}", file=sys.stderr)
     if sys.stderr.isatty():
         print(f"writing {args.dst}", file=sys.stderr)
     checkpoint.save(args.dst, spec, params, args.overwrite, words)
     outputs = "classes" if isinstance(spec.config, ViTConfig) else "features"
     print(f"{args.dst}: {spec.name}, {variants.parameters(spec.config) / 1e6:.2f} M parameters, {spec.config.classes} {outputs}")
-
-
-def _words(spec: Spec, src: Path, given: str | None) -> str | None:
-    """The vocabulary that goes with a network: the one given, or what lies beside its file. It must be the network's own."""
-    if isinstance(spec.config, ViTConfig):
-        if given is not None:
-            raise Error(f"{spec.name} takes no texts: leave out --tokenizer")
-        return None
-    words = given if given is not None else converters.tokenizer(src)
-    if words is None:
-        print(f"{spec.name} has no vocabulary, so it takes ids, no texts. With --tokenizer FILE, {NEXT}", file=sys.stderr)
-        return None
-    text = _text(spec)
-    Tokenizer(words, spec.tokenize or Tokenize(), text.context, text.vocab)("")  # whether they belong together
-    return words
-
-
-def _text(spec: Spec) -> TextConfig:
-    assert isinstance(spec.config, TextConfig | CLIPConfig)
-    return spec.config.text if isinstance(spec.config, CLIPConfig) else spec.config
 
 
 def export(args: argparse.Namespace) -> None:

@@ -19,7 +19,6 @@ from typing import IO, Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from . import converters
 from .config import Error
 
 
@@ -52,10 +51,10 @@ class Rows:
         self.note({"finished": self.count})
         self.out.unlink(missing_ok=True)  # an older one never stands beside a list that is not its own
         found = {"rows": list(names), "unreadable": {names[row]: why for row, why in self.missing.items()}}
-        with converters.files.whole(
-            _list(self.out)
-        ) as file:  # half a character, as names of files may have, is written as JSON writes it
-            file.write(json.dumps({**about, **found}, indent=1, ensure_ascii=False).encode(errors="backslashreplace") + b"\n")
+        text = json.dumps({**about, **found}, indent=1, ensure_ascii=False) + "\n"
+        draft = _part(_list(self.out))
+        draft.write_bytes(text.encode(errors="backslashreplace"))  # as JSON, too, spells half a character of a file's name
+        draft.replace(_list(self.out))
         _part(self.out).replace(self.out)
         _journal(self.out).unlink()
 
