@@ -174,8 +174,8 @@ def _read_index(path: Path) -> Bundle:
 
 
 def _beginning(bundle: Bundle, key: str) -> dict[str, Any]:
-    """The part of a flat file at `key`: in an .npz of big_vision "img" may be "params/img", too."""
-    if bundle.format != "npz":
+    """The part of a flat file at `key`: in the trees of big_vision, whose names have slashes, "img" may be "params/img", too."""
+    if not any("/" in name for name in bundle.tensors):
         return beginning(bundle.path, bundle.tensors, key, ".")
     key = key.strip("/")
     tree = next((tree for tree in TREES if any(name.startswith(f"{tree}{key}/") for name in bundle.tensors)), "")

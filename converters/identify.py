@@ -94,15 +94,18 @@ def _sizes(config: Config) -> list[tuple[int, ...]]:
 def _row(bundle: Bundle, dialect: Dialect, spec: Spec, reference: str | None, act: Act | None) -> Spec:
     """A row of ours, as the library of the dialect runs the weights, or as timm does."""
     config = dialect.reading(spec.config, bundle.tensors)
-    if reference == TIMM.name:
+    references = (dialect.name, TIMM.name) if isinstance(spec.config, ViTConfig) else (dialect.name,)
+    if reference is not None and reference not in references:
+        raise unknown("reference", reference, references)
+    timms = isinstance(config, ViTConfig)  # timm has no more of a CLIP than its image tower
+    if reference == TIMM.name and timms:
         config = replace(config, **{key: getattr(spec.config, key) for key in ("act", "eps", "interpolation")})
-    elif reference not in (None, dialect.name):
-        raise unknown("reference", str(reference), (dialect.name, TIMM.name))
     elif dialect is not TIMM:
         spec = replace(spec, source=replace(spec.source, reference=dialect.reference))
+    bare = spec.name in variants.VARIANTS  # an architecture, unlike a tag, does not say everything
     if act is not None:
         config = with_act(config, act)
-    elif not dialect.says_act and spec.name in variants.VARIANTS:
+    elif bare and not dialect.says_act:
         tags = [tag for tag in variants.WEIGHTS if variants.architecture_of(tag) == spec.name]
         published = f"of published weights the name ({', '.join(tags[:3])}{', ...' if tags[3:] else ''}); " if tags else ""
         raise Error(
@@ -110,9 +113,7 @@ def _row(bundle: Bundle, dialect: Dialect, spec: Spec, reference: str | None, ac
             f"give {published}of others --act gelu or --act quick_gelu (act=...)"
         )
     spec = dialect.complete(replace(spec, config=config), bundle)
-    if spec.name in variants.VARIANTS and isinstance(
-        spec.config, ViTConfig
-    ):  # an architecture, unlike a tag, has any number of classes
+    if bare and isinstance(spec.config, ViTConfig):
         classes = _classes(dialect, spec.config, bundle.tensors)
         return spec if classes in (None, spec.config.classes) else with_classes(spec, classes)
     return spec
@@ -120,7 +121,7 @@ def _row(bundle: Bundle, dialect: Dialect, spec: Spec, reference: str | None, ac
 
 def named(variant: str) -> Spec:
     """The spec of "architecture.tag"; an architecture alone has the preprocessing and labels of its first published tag."""
-    arch = variant.rpartition("/")[2]
+    arch = variants.OPEN_CLIP.get(variant.removesuffix("-quickgelu"), variant.rpartition("/")[2])
     if arch in variants.VARIANTS and any(name.startswith(f"{arch}.") for name in variants.WEIGHTS):
         return replace(variants.spec(variants.resolve(arch)), name=arch)
     return variants.spec(variant)
@@ -134,7 +135,8 @@ def with_act(config: Any, act: Act) -> Any:
 
 
 def with_classes(spec: Spec, classes: int) -> Spec:
-    return replace(spec, config=replace(spec.config, classes=classes), labels=())
+    """The same image network with as many classes, of which nobody knows the names."""
+    return replace(spec, config=replace(spec.vit, classes=classes), labels=())
 
 
 def fitting(bundle: Bundle, dialect: Dialect) -> list[str]:

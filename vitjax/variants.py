@@ -13,7 +13,7 @@ from .config import CLIPConfig, Config, Error, Preprocess, Spec, TextConfig, Tok
 from .vit_variants import BIRDER, TIMM
 from .vit_variants import REFUSED as OTHER_VITS
 
-__all__ = ["BIRDER", "CLIPS", "REFUSED", "TIMM", "VARIANTS", "WEIGHTS"]  # the tables are found here
+__all__ = ["BIRDER", "CLIPS", "OPEN_CLIP", "REFUSED", "TIMM", "VARIANTS", "WEIGHTS"]  # the tables are found here
 
 VARIANTS: dict[str, Config] = {**TIMM, **BIRDER, **CLIPS}
 WEIGHTS = weights.WEIGHTS | clip_weights.WEIGHTS
