@@ -1,27 +1,32 @@
 """Hugging Face's dialect: what transformers calls the tensors of ViT, DeiT, DINOv2 (with and without registers) and I-JEPA.
 
 The names are those that `save_pretrained` writes. transformers 5 has others in memory, which are read, too.
+CLIP and SigLIP have rooms of their own: huggingface_clip.py and huggingface_clip_settings.py.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from vitjax.config import Preprocess, ViTConfig
+from vitjax.config import CLIPConfig, Config, Preprocess, Spec, TextConfig, Tokenize, ViTConfig
 
-from . import huggingface_settings
+from . import huggingface_clip, huggingface_clip_settings, huggingface_settings
 from .dialect import Dialect
+from .files import Bundle
 from .huggingface_pictures import HALF
 from .huggingface_settings import Family, family
 from .mapping import Rule, conv, dense, norm
 from .stored import Flat, Made, Tensor
 
 PATCHES = "embeddings.patch_embeddings.projection.weight"
-# Where the patches of its other networks are: recognised, so that read_settings refuses them by name.
-OTHERS = ("embeddings.patch_embeddings.weight", "embeddings.patch_embedding.weight")
+# Where the patches of its other networks are, CLIP's among them, and the words of CLIP's texts. What is not read is
+# recognised all the same, so that read_settings refuses it by name.
+OTHERS = ("embeddings.patch_embeddings.weight", "embeddings.patch_embedding.weight", "embeddings.token_embedding.weight")
 MASK = "embeddings.mask_token"  # for masked pretraining, which is not done here
 
 # In the memory of transformers 5 -> on disk; what follows encoder.layer.{i}. In DINOv2's blocks the MLP keeps its name.
@@ -40,8 +45,11 @@ BASE = re.compile(r"((?:\w+\.)*)embeddings\.")
 GATE, UP, PACKED = "mlp.gate_proj.", "mlp.up_proj.", "mlp.weights_in."
 
 
-def rules(cfg: ViTConfig) -> list[Rule]:
+def rules(cfg: Config) -> list[Rule]:
     """transformers' tensors of a network: those of its class with a head, or of the bare model."""
+    if huggingface_clip.ours(cfg):
+        return huggingface_clip.rules(cfg)
+    assert isinstance(cfg, ViTConfig)
     kind = family(cfg)
     base = f"{kind.prefix}." if cfg.classes else ""
     out = conv("patch", f"{base}embeddings.patch_embeddings.projection")
@@ -96,8 +104,11 @@ def bare(tensors: Flat) -> dict[str, Tensor]:
     return out if len(out) == len(tensors) else dict(tensors)  # two of one name: let both be named
 
 
-def respell(tensors: Flat, cfg: ViTConfig) -> dict[str, Tensor]:
+def respell(tensors: Flat, cfg: Config) -> dict[str, Tensor]:
     """The names on disk, with the prefix where there is a head; both halves of a gated MLP in one tensor."""
+    if huggingface_clip.ours(cfg):
+        return huggingface_clip.respell(tensors, cfg)
+    assert isinstance(cfg, ViTConfig)
     kind, found = family(cfg), bare(tensors)
     found.pop(MASK, None)
     out = {_on_disk(name, kind): tensor for name, tensor in found.items()}
@@ -127,8 +138,11 @@ def _joins(tensors: Flat, name: str) -> bool:
     return other is not None and (other.shape, other.dtype) == (tensors[name].shape, tensors[name].dtype) and other.shape != ()
 
 
-def reading(cfg: ViTConfig, tensors: Flat) -> ViTConfig:
+def reading(cfg: Config, tensors: Flat) -> Config:
     """A row as transformers builds it by default, and with what only the tensors say: pooler, distillation, head."""
+    if huggingface_clip.ours(cfg):
+        return huggingface_clip.reading(cfg, tensors)
+    assert isinstance(cfg, ViTConfig)
     found, changes = bare(tensors), {}
     if cfg.layer_scale is None:
         changes |= {"eps": 1e-12}
@@ -144,14 +158,28 @@ def reading(cfg: ViTConfig, tensors: Flat) -> ViTConfig:
     return replace(cfg, interpolation="cubic" if cfg.positions == "cls" else "cubic-pytorch")
 
 
+def read_settings(bundle: Bundle) -> Spec | None:
+    """The Spec of a folder whose config.json is transformers'; None where there is none."""
+    clip = (bundle.config or {}).get("model_type") in huggingface_settings.TOWERS
+    return (huggingface_clip_settings if clip else huggingface_settings).read(bundle)
+
+
+def write_settings(spec: Spec) -> Mapping[str, dict[str, Any]]:
+    """config.json and preprocessor_config.json, with which transformers builds this network and its pictures."""
+    return (huggingface_clip_settings if huggingface_clip.ours(spec.config) else huggingface_settings).write(spec)
+
+
 HUGGINGFACE = Dialect(
     name="huggingface",
     reference=huggingface_settings.REFERENCE,
     rules=rules,
     recognise=lambda tensors: any(name.endswith((PATCHES, *OTHERS)) for name in tensors),
-    read_settings=huggingface_settings.read,
+    read_settings=read_settings,
     reading=reading,
     respell=respell,
-    write_settings=huggingface_settings.write,
+    write_settings=write_settings,
+    kinds=(ViTConfig, TextConfig, CLIPConfig),
+    ignore=huggingface_clip.BUFFERS,
     pictures=Preprocess(fit="squash", resample="bilinear", mean=HALF, std=HALF, crop=1.0),
+    texts=Tokenize("huggingface", pad=Tokenize.end),
 )

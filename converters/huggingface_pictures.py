@@ -1,4 +1,4 @@
-"""transformers' preprocessor_config.json to a Preprocess, and back: what ViT's, DeiT's and BiT's image processors do."""
+"""transformers' preprocessor_config.json to a Preprocess, and back: what the image processors in PROCESSORS do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .files import Bundle
 from .json_file import blame
 
 HALF, CLIP = (0.5, 0.5, 0.5), ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-# What a processor does where its file is silent: image_processing_{vit,deit,bit,clip}.py of transformers 5.23
+# What a processor does where its file is silent: image_processing_{vit,deit,bit,clip,siglip}.py of transformers 5.23
 BIT = {
     "size": {"shortest_edge": 224},
     "crop_size": 224,
@@ -26,7 +26,10 @@ PROCESSORS: dict[str, dict[str, Any]] = {
     "DeiT": {"size": 256, "crop_size": 224, "do_center_crop": True, "resample": 3, "image_mean": HALF, "image_std": HALF},
     "Bit": BIT,
     "CLIP": BIT,
-}
+    "Siglip": {
+        "size": {"height": 224, "width": 224}, "do_center_crop": False, "resample": 3, "image_mean": HALF, "image_std": HALF,
+    },
+}  # fmt: skip
 RESAMPLE = {2: "bilinear", 3: "bicubic"}
 ALWAYS = {"do_resize": True, "do_rescale": True, "do_pad": False}  # the others are refused
 KNOWN = {"size", "crop_size", "do_center_crop", "resample", "do_normalize", "image_mean", "image_std", "rescale_factor"} | set(
@@ -41,16 +44,20 @@ SILENT = {
 
 def read(bundle: Bundle, processor: str, image: Size) -> Preprocess:
     """How pictures are made for a network that takes `image`: as the file says, or as its usual processor does."""
-    if bundle.preprocessor is None:
+    # transformers 5 writes both processors of a CLIP into one file, and reads that before the other.
+    data, file = (bundle.processor or {}).get("image_processor"), "processor_config.json"
+    if data is None:
+        data, file = bundle.preprocessor, "preprocessor_config.json"
+    if data is None:
         return _preprocess(_usual(processor, *hw(image)), processor)
-    with blame(bundle.path.parent / "preprocessor_config.json"):
-        return _preprocess(bundle.preprocessor, processor)
+    with blame(bundle.path.parent / file):
+        return _preprocess(data, processor)
 
 
 def _usual(processor: str, height: int, width: int) -> dict[str, Any]:
     """The sizes of a processor's defaults, which are for 224 pixels, for a network of another size."""
     size = {"height": height, "width": width}
-    if processor == "Bit":
+    if PROCESSORS[processor] is BIT:
         return {"size": {"shortest_edge": height}, "crop_size": size}
     larger = {side: pixels * 256 // 224 for side, pixels in size.items()}
     return {"size": larger, "crop_size": size} if processor == "DeiT" else {"size": size}
@@ -120,17 +127,20 @@ def _share(have: int, want: int) -> float:
     return share if math.floor(want / share) == have else math.nextafter(share, 0)
 
 
-def write(how: Preprocess) -> dict[str, Any]:
-    """The preprocessor_config.json that makes these pictures; where the crop's centre is between two pixels, at the lower one."""
+def write(how: Preprocess, processor: str | None = None) -> dict[str, Any]:
+    """The preprocessor_config.json that makes these pictures, for a processor, or the one that does no more than is needed.
+
+    Where the crop's centre is between two pixels, theirs is at the lower one.
+    """
     height, width = hw(how.size)
     resized = [math.floor(side / how.crop) for side in (height, width)]
     if how.fit == "border" or (how.fit == "crop" and height != width):
         raise Error(
             f"transformers has no image processor with fit={how.fit!r} for {height} x {width}; give the spec another preprocess"
         )
-    name = "Bit" if how.fit == "crop" else "ViT" if how.crop == 1 else "DeiT"
+    name, crops = "Bit" if how.fit == "crop" else "ViT" if how.crop == 1 else "DeiT", how.fit == "crop" or how.crop != 1
     out: dict[str, Any] = {
-        "image_processor_type": f"{name}ImageProcessor",
+        "image_processor_type": f"{processor or name}ImageProcessor",
         "do_resize": True,
         "size": {"shortest_edge": resized[0]} if name == "Bit" else dict(zip(("height", "width"), resized, strict=True)),
         "resample": {ours: theirs for theirs, ours in RESAMPLE.items()}[how.resample],
@@ -140,4 +150,6 @@ def write(how: Preprocess) -> dict[str, Any]:
         "image_mean": list(how.mean),
         "image_std": list(how.std),
     }
-    return out if name == "ViT" else out | {"do_center_crop": True, "crop_size": {"height": height, "width": width}}
+    if processor is not None:
+        out |= {"do_convert_rgb": True, "do_center_crop": crops}
+    return out | ({"do_center_crop": True, "crop_size": {"height": height, "width": width}} if crops else {})

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vitjax.config import Act, Error, Source, Spec, ViTConfig, hw, unknown
+from vitjax.config import Act, Blocks, Error, Source, Spec, ViTConfig, hw, unknown
 
 from . import huggingface_pictures as pictures
 from .files import Bundle
@@ -41,15 +41,17 @@ FAMILIES = {  # by model_type
     "ijepa": Family("ijepa", "IJepa"),
     "vit_msn": Family("vit", "ViTMSN", eps=1e-6),  # only read: the same network as vit
 }
+TOWERS = (  # model_types of huggingface_clip_settings.py
+    "clip", "clip_vision_model", "clip_text_model", "siglip", "siglip_vision_model", "siglip_text_model",
+)  # fmt: skip
+NAFLEX = "its patches come cut out, in any number and with a mask (NaFlex); SigLIP 2 of one size is model_type 'siglip'"
 REFUSED = {  # what else has patches
     "vit_mae": "its encoder looks at a quarter of the patches, drawn at random",
     "beit": "its attention has relative positions",
     "data2vec-vision": "its attention has relative positions",
     "dinov3_vit": "it has rotary positions",
-    "clip": "it has two towers",
-    "clip_vision_model": "it is one of two towers",
-    "siglip": "it has two towers",
-    "siglip_vision_model": "it is one of two towers",
+    "siglip2": NAFLEX,
+    "siglip2_vision_model": NAFLEX,
 }
 
 ACTS: dict[str, Act] = {
@@ -120,12 +122,15 @@ def model_type(cfg: ViTConfig) -> str:
         "head_bias": (True,),
         "distilled": (True, False) if kind == "deit" else (False,),
     }
+    possible(cfg, wanted, FAMILIES[kind].model)
+    return kind
+
+
+def possible(cfg: Blocks, wanted: Mapping[str, Iterable[Any]], model: str) -> None:
+    """Raise Error for a switch that is in no position that transformers' network has."""
     for key, values in wanted.items():
         if (value := getattr(cfg, key)) not in values:
-            raise Error(
-                f"transformers' {FAMILIES[kind].model} cannot be a network with {key}={value!r}; export it in its own dialect"
-            )
-    return kind
+            raise Error(f"transformers' {model} cannot be a network with {key}={value!r}; export it in its own dialect")
 
 
 def read(bundle: Bundle) -> Spec | None:
@@ -144,34 +149,27 @@ def _network(data: Mapping[str, Any], bundle: Bundle) -> tuple[str, ViTConfig, t
     if kind in REFUSED:
         raise Error(f"model_type {kind!r} is not read: {REFUSED[kind]}")
     if kind not in FAMILIES:
-        raise unknown("model_type", kind, FAMILIES)
+        raise unknown("model_type", kind, [*FAMILIES, *TOWERS])
     dino = FAMILIES[kind].dino
     side = "dinov2" if dino else "vit"
     known = NETWORK | MLP[side] | OWN[side] | SILENT | ({"num_register_tokens"} if FAMILIES[kind].mask else set())
-    for key in data:
-        if key not in known | {"pruned_heads"}:
-            raise Error(f"{unknown('key', key, known)}; remove it if it means nothing for the network")
-    for key, value in {"num_channels": 3, "pruned_heads": {}, "pooler_act": "tanh"}.items():
-        if data.get(key, value) not in (value, None):
-            raise Error(f"{key} {data[key]!r} is not supported: only {value!r}")
+    understood(data, known, {"pooler_act": "tanh"})
     classes, labels = _classes(data)
     head = _head(data, FAMILIES[kind], bundle)
-    width, heads = _whole(data, "hidden_size", 768), _whole(data, "num_attention_heads", 12)
+    width, heads = whole(data, "hidden_size", 768), whole(data, "num_attention_heads", 12)
     if data.get("head_dim") is not None and data["head_dim"] * heads != width:
         raise Error(f"head_dim {data['head_dim']!r} is not supported: only hidden_size / num_attention_heads")
-    act = data.get("hidden_act", "gelu")
-    if act not in ACTS:
-        raise unknown("hidden_act", act, ACTS)
+    act = activation(data.get("hidden_act", "gelu"))
     config = ViTConfig(
         image=_size(data.get("image_size", 224)),
         patch=_side(data.get("patch_size", 14 if kind == "dinov2" else 16)),
         width=width,
-        depth=_whole(data, "num_hidden_layers", 12),
+        depth=whole(data, "num_hidden_layers", 12),
         heads=heads,
-        mlp=_mlp(data, width) if dino else _whole(data, "intermediate_size", 3072),
+        mlp=_mlp(data, width) if dino else whole(data, "intermediate_size", 3072),
         classes=classes if head else 0,
         eps=data.get("layer_norm_eps", FAMILIES[kind].eps),
-        act="silu" if data.get("use_swiglu_ffn") and dino else ACTS[act],
+        act="silu" if data.get("use_swiglu_ffn") and dino else act,
         qkv_bias=data.get("qkv_bias", True),
         **_switches(kind, data, head, bundle),
     )
@@ -194,7 +192,7 @@ def _switches(kind: str, data: Mapping[str, Any], head: str, bundle: Bundle) -> 
     scale = {"layer_scale": float(data.get("layerscale_value", 1.0)), "pool": "token_mean" if head else "token"}
     if kind == "dinov2":
         return resampled | gated | scale
-    if not (registers := _whole(data, "num_register_tokens", 4)):
+    if not (registers := whole(data, "num_register_tokens", 4)):
         raise Error("num_register_tokens 0 is not supported: that network is model_type 'dinov2'")
     return resampled | gated | scale | {"registers": registers, "positions": "cls"}
 
@@ -215,14 +213,33 @@ def _classes(data: Mapping[str, Any]) -> tuple[int, tuple[str, ...]]:
     """How many, and their names where these say more than LABEL_0."""
     names = data.get("id2label")
     if names is None:
-        return (2 if data.get("num_labels") is None else _whole(data, "num_labels", 2)), ()
+        return (2 if data.get("num_labels") is None else whole(data, "num_labels", 2)), ()
     labels = tuple(str(names[key]) for key in sorted(names, key=int))
     if sorted(map(int, names)) != list(range(len(names))) or data.get("num_labels", len(names)) not in (len(names), None):
         raise Error(f"id2label must name every class, from 0 to {data.get('num_labels', len(names))} - 1")
     return len(labels), () if all(re.fullmatch(r"LABEL_\d+", label) for label in labels) else labels
 
 
-def _whole(data: Mapping[str, Any], key: str, default: int) -> int:
+def understood(data: Mapping[str, Any], known: set[str], only: Mapping[str, Any]) -> None:
+    """Raise Error for a key that nobody knows, and for one with another value than the `only` one that there is here."""
+    only = {"num_channels": 3, "pruned_heads": {}} | dict(only)
+    for key in data:
+        if key not in known | {*only}:
+            raise Error(f"{unknown('key', key, known)}; remove it if it means nothing for the network")
+    for key, value in only.items():
+        if data.get(key, value) not in (value, None):
+            raise Error(f"{key} {data[key]!r} is not supported: only {value!r}")
+
+
+def activation(name: Any) -> Act:
+    """Ours, by their name."""
+    if name not in ACTS:
+        raise unknown("hidden_act", name, ACTS)
+    return ACTS[name]
+
+
+def whole(data: Mapping[str, Any], key: str, default: int = 0) -> int:
+    """A number that counts something."""
     value = data.get(key, default)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise Error(f"{key} must be a whole number, not {value!r}")

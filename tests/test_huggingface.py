@@ -1,6 +1,7 @@
 """The numbers of transformers, through its folders and `vitjax.load`; its names, read both ways; its settings files."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from vitjax.variants import WEIGHTS, spec
 from vitjax.verify import FULL, SMALL, verify
 
 FIXTURES = Path(__file__).parent / "fixtures"
-FAMILIES = sorted(path.stem for path in FIXTURES.glob("hf_*.npz") if "full" not in path.stem)
+FAMILIES = sorted(path.stem for path in FIXTURES.glob("hf_*.npz") if not re.match("hf_(full|clip|siglip)", path.stem))
 HALF = (0.5, 0.5, 0.5)
 
 

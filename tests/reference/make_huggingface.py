@@ -53,7 +53,7 @@ def build(name: str, dark: float = 1, **config: Any) -> PreTrainedModel:
     """transformers' network, all of its parameters by recipe under the names on disk, read by its own loader."""
     cls = getattr(transformers, name)
     empty = cls(cls.config_class(**config))
-    state = {key: torch.from_numpy(_noised(key, tensor.shape, dark)) for key, tensor in saved(empty)[1].items()}
+    state = {key: torch.from_numpy(np.asarray(_noised(key, tensor.shape, dark))) for key, tensor in saved(empty)[1].items()}
     return cls.from_pretrained(None, config=empty.config, state_dict=state).eval()
 
 

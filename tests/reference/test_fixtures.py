@@ -6,11 +6,16 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from tests.reference import make_birder, make_huggingface, make_timm
+from tests.reference import make_birder, make_huggingface, make_huggingface_clip, make_timm
 from tests.reference.make_timm import FIXTURES
 from vitjax.verify import SMALL
 
-MAKERS = {r"(timm|full)_": make_timm.make, "hf_": make_huggingface.make, "birder_": make_birder.make}
+MAKERS = {
+    r"(timm|full)_": make_timm.make,
+    r"hf_(?!clip|siglip)": make_huggingface.make,
+    r"hf_(clip|siglip)": make_huggingface_clip.make,
+    r"birder_": make_birder.make,
+}
 
 
 @pytest.mark.parametrize(("names", "make"), MAKERS.items(), ids=MAKERS)
