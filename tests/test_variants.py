@@ -21,7 +21,7 @@ from vitjax.variants import (
     resolve,
     spec,
 )  # fmt: skip
-from vitjax.weights import IMAGENET, labels
+from vitjax.weights import IMAGENET, labels, run
 
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
@@ -47,7 +47,7 @@ def test_checkpoint(name):
     assert published.name == resolve(name) == name and ("." in name or row.architecture)
     architecture = VARIANTS[architecture_of(name)]
     if isinstance(architecture, CLIPConfig):
-        towers = {tower: replace(getattr(architecture, tower), **row.runs) for tower in ("image", "text")}
+        towers = {tower: run(getattr(architecture, tower), row.runs) for tower in ("image", "text")}
         assert published.config == replace(architecture, **towers) and published.tokenize == row.tokenize is not None
     else:
         assert published.config == replace(architecture, classes=row.classes, **row.runs) and published.tokenize is None
@@ -157,6 +157,9 @@ def test_activations_of_clips():
     """What no tensor tells: open_clip says it of every published file."""
     for name in clip_weights.WEIGHTS:
         towers = spec(name).config.image, spec(name).config.text
+        if name.startswith("openai/"):
+            assert {tower.act for tower in towers} == {"quick_gelu"}
+            continue
         quick = name.endswith((".openai", ".laion400m_e31", ".laion400m_e32", ".dfn2b", ".dfn5b")) or ".metaclip" in name
         if not quick:
             assert not {tower.act for tower in towers} & {"quick_gelu"}
@@ -168,6 +171,15 @@ def test_activations_of_clips():
 def test_both_towers_are_counted(name):
     row = CLIPS[name]
     assert parameters(row) == parameters(row.image) + parameters(row.text) + 1 + row.sigmoid
+
+
+def test_clips_of_transformers():
+    published = spec("google/siglip2-so400m-patch14-384")
+    assert published.config.image.image == 384 and published.config.image.interpolation == "cubic-pytorch"
+    assert {published.config.image.act, published.config.text.act} == {"gelu_tanh"} and published.config.text.eps == 1e-6
+    assert (
+        resolve("openai/clip-vit-large-patch14") == resolve("hf:openai/clip-vit-large-patch14") == "openai/clip-vit-large-patch14"
+    )
 
 
 def test_architecture_alone():

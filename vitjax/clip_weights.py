@@ -17,6 +17,12 @@ def published(repository: str, kind: partial = clip, tokenize: Tokenize = CLIP_T
     return kind(**common | {"origin": f"hf:{repository}", "tokenize": tokenize, "licence": licence} | how)
 
 
+def transformers(architecture: str, kind: partial, **how) -> Weights:
+    """Weights in the hub repository of their name, in transformers' spelling."""
+    own: dict[str, Any] = {"dialect": "huggingface", "reference": "transformers 5.23.0", "architecture": architecture}
+    return kind(**common | own | how)
+
+
 def openai(file: str, sha256: str) -> Weights:
     """OpenAI's own archives (clip/clip.py), whose addresses hold their hashes."""
     how: dict[str, Any] = {"dialect": "openai", "reference": "openai/CLIP d05afc4", "runs": QUICK, "sha256": sha256}
@@ -38,6 +44,14 @@ siglip2  = partial(squashed,  kind=half, tokenize=Tokenize("repaired", None, 1, 
 xlm      = partial(metaerf,   tokenize=Tokenize("whitespace", 0, 2, 1))
 xlm378   = partial(xlm,       fit="squash")
 xlmquick = partial(xlm,       runs=QUICK)
+
+# transformers: positions resampled without antialiasing; what its files say of a network wins over these rows.
+HF       = {"interpolation": "cubic-pytorch"}
+TANH     = HF | {"act": "gelu_tanh", "eps": 1e-6}
+hf       = partial(transformers, licence="apache-2.0")
+hf_clip  = partial(transformers, kind=clip, runs=HF | QUICK, tokenize=Tokenize("huggingface", pad=49407), licence="mit")
+hf_sig   = partial(hf, kind=half, runs=TANH, fit="squash", tokenize=Tokenize("canonical", None, 1, 1))
+hf_sig2  = partial(hf, kind=half, runs=TANH, fit="squash", tokenize=Tokenize("lower", None, 1, 0), resample="bilinear")
 
 # As open_clip 3.3 has them (open_clip/pretrained.py), those of an architecture in its order; the first is the default.
 WEIGHTS: dict[str, Weights] = {
@@ -148,5 +162,35 @@ WEIGHTS: dict[str, Weights] = {
     "siglip2_vit_so400m_patch14_378.webli":                  siglip2 ("timm/ViT-SO400M-14-SigLIP2-378"),
     "siglip2_vit_giantopt_patch16_256.webli":                siglip2 ("timm/ViT-gopt-16-SigLIP2-256"),
     "siglip2_vit_giantopt_patch16_384.webli":                siglip2 ("timm/ViT-gopt-16-SigLIP2-384"),
+    # and as transformers 5.23 runs them
+    "openai/clip-vit-base-patch32":                   hf_clip ("clip_vit_base_patch32_224"),
+    "openai/clip-vit-base-patch16":                   hf_clip ("clip_vit_base_patch16_224"),
+    "openai/clip-vit-large-patch14":                  hf_clip ("clip_vit_large_patch14_224"),
+    "openai/clip-vit-large-patch14-336":              hf_clip ("clip_vit_large_patch14_336"),
+    "google/siglip-base-patch16-224":                 hf_sig  ("siglip_vit_base_patch16_224"),
+    "google/siglip-base-patch16-256":                 hf_sig  ("siglip_vit_base_patch16_256"),
+    "google/siglip-base-patch16-256-multilingual":    hf_sig  ("siglip_vit_base_patch16_i18n_256"),
+    "google/siglip-base-patch16-384":                 hf_sig  ("siglip_vit_base_patch16_384"),
+    "google/siglip-base-patch16-512":                 hf_sig  ("siglip_vit_base_patch16_512"),
+    "google/siglip-large-patch16-256":                hf_sig  ("siglip_vit_large_patch16_256"),
+    "google/siglip-large-patch16-384":                hf_sig  ("siglip_vit_large_patch16_384"),
+    "google/siglip-so400m-patch14-224":               hf_sig  ("siglip_vit_so400m_patch14_224"),
+    "google/siglip-so400m-patch14-384":               hf_sig  ("siglip_vit_so400m_patch14_384"),
+    "google/siglip-so400m-patch16-256-i18n":          hf_sig  ("siglip_vit_so400m_patch16_i18n_256"),
+    "google/siglip2-base-patch32-256":                hf_sig2 ("siglip2_vit_base_patch32_256"),
+    "google/siglip2-base-patch16-224":                hf_sig2 ("siglip2_vit_base_patch16_224"),
+    "google/siglip2-base-patch16-256":                hf_sig2 ("siglip2_vit_base_patch16_256"),
+    "google/siglip2-base-patch16-384":                hf_sig2 ("siglip2_vit_base_patch16_384"),
+    "google/siglip2-base-patch16-512":                hf_sig2 ("siglip2_vit_base_patch16_512"),
+    "google/siglip2-large-patch16-256":               hf_sig2 ("siglip2_vit_large_patch16_256"),
+    "google/siglip2-large-patch16-384":               hf_sig2 ("siglip2_vit_large_patch16_384"),
+    "google/siglip2-large-patch16-512":               hf_sig2 ("siglip2_vit_large_patch16_512"),
+    "google/siglip2-so400m-patch14-224":              hf_sig2 ("siglip2_vit_so400m_patch14_224"),
+    "google/siglip2-so400m-patch14-384":              hf_sig2 ("siglip2_vit_so400m_patch14_378", runs=TANH | {"image": 384}),
+    "google/siglip2-so400m-patch16-256":              hf_sig2 ("siglip2_vit_so400m_patch16_256"),
+    "google/siglip2-so400m-patch16-384":              hf_sig2 ("siglip2_vit_so400m_patch16_384"),
+    "google/siglip2-so400m-patch16-512":              hf_sig2 ("siglip2_vit_so400m_patch16_512"),
+    "google/siglip2-giant-opt-patch16-256":           hf_sig2 ("siglip2_vit_giantopt_patch16_256"),
+    "google/siglip2-giant-opt-patch16-384":           hf_sig2 ("siglip2_vit_giantopt_patch16_384"),
 }
 # fmt: on

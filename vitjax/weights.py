@@ -44,7 +44,7 @@ class Weights:
         if isinstance(config, ViTConfig):
             config = replace(config, classes=self.classes, **self.runs)
         else:  # both towers are run so
-            config = replace(config, **{name: replace(getattr(config, name), **self.runs) for name in TOWERS})
+            config = replace(config, **{name: run(getattr(config, name), self.runs) for name in TOWERS})
         return Spec(
             name,
             config,
@@ -53,6 +53,11 @@ class Weights:
             Source(self.dialect, origin, self.sha256, self.licence, self.reference),
             self.tokenize,
         )
+
+
+def run(tower: Any, how: Mapping[str, Any]) -> Any:
+    """A CLIP's tower as it is run; how pictures' positions are resampled says nothing of the one for texts."""
+    return replace(tower, **{key: value for key, value in how.items() if hasattr(tower, key)})
 
 
 # fmt: off
