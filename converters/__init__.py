@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +22,12 @@ from . import files
 from .dialect import Dialect
 from .files import Bundle
 from .identify import DIALECTS, fitting, named, named_dialect, recognise, respelt, spec_of, with_classes, without
-from .mapping import Slot, to_ours, to_theirs
+from .mapping import Report, Slot, not_finite, to_ours, to_theirs
 
-__all__ = ["DIALECTS", "convert", "export", "files", "fitting", "named", "recognise", "spec_of", "tokenizer"]
+__all__ = ["DIALECTS", "convert", "export", "files", "fitting", "named", "recognise", "sha256", "spec_of", "tokenizer"]
 
 TOKENIZER = "tokenizer.json"
-Progress = Callable[[int, int], None]  # (tensors done, of how many)
+Progress = Callable[[int, int], None]  # (layers of leaves read, of how many)
 
 
 def convert(
@@ -45,6 +44,7 @@ def convert(
     part: str | None = None,
     dtype: str = "float32",
     allow_nonfinite: bool = False,
+    hashing: bool = True,
     progress: Progress = lambda done, total: None,
 ) -> tuple[Spec, dict[str, Any]]:
     """A file or folder of weights as a spec and a tree of ours whose leaves are still on disk: save it, or numpy.asarray them.
@@ -56,8 +56,9 @@ def convert(
     key: which of several sets of weights in a training file ("model_ema").
     classes: how many the file's head has, where that is not the architecture's number. drop: "head", "pre_logits": parts that
     are left in the file. part: the tower of a CLIP, "image" or "text", that alone is wanted.
-    dtype: "float32", "bfloat16", or "keep".
-    Missing, unexpected and mis-shaped tensors are all listed in the Error; nothing is guessed.
+    dtype: "float32", "bfloat16", or "keep". hashing: say the file's SHA-256; who saves the tree can have it taken meanwhile.
+    Missing, unexpected and mis-shaped tensors are all listed in the Error; nothing is guessed. Whoever reads a leaf that is not
+    finite gets an Error that lists all tensors of the file that are not, unless allow_nonfinite.
     """
     bundle = files.read(src, key)
     spelling = recognise(bundle, dialect)
@@ -72,16 +73,27 @@ def convert(
     like, wanted, count = shapes(spec.config), spelling.slots(spec.config), itertools.count(1)
     cast = None if dtype == "keep" else np.dtype(jax.numpy.dtype(dtype))
     tensors = respelt(spelling, spec.config, tensors)
-    with ThreadPoolExecutor(1) as beside:  # the file is hashed while its tensors are looked through
-        sha256 = beside.submit(lambda: bundle.sha256)
-        leaves, report = to_ours(wanted, like, tensors, cast, lambda: progress(next(count), len(wanted)))
-    if allow_nonfinite:
-        report.not_finite = []
-    if report:
+
+    def seen(part: np.ndarray) -> None:
+        progress(next(count), total)
+        if not allow_nonfinite and not np.isfinite(part).all():
+            refuse(Report(not_finite=not_finite(wanted, tensors, cast)))
+
+    def refuse(report: Report) -> None:
         hint = _hint(bundle, spelling)
         raise Error(f"{bundle.path} is not {spec.name} in {spelling.name}'s spelling{hint}:{report}")
-    source = replace(spec.source, dialect=spelling.name, origin=str(src), sha256=sha256.result(), vitjax=vitjax.__version__)
+
+    leaves, report = to_ours(wanted, like, tensors, cast, seen)
+    if report:
+        refuse(report)
+    total, digest = sum(len(leaf.parts) for leaf in leaves.values()), bundle.sha256 if hashing else ""
+    source = replace(spec.source, dialect=spelling.name, origin=str(src), sha256=digest, vitjax=vitjax.__version__)
     return replace(spec, source=source), unflatten_dict(leaves, sep="/")
+
+
+def sha256(src: str | os.PathLike, key: str | None = None) -> str:
+    """The hash of the weights that `convert` reads: of their file, or over those of its shards."""
+    return files.read(src, key).sha256
 
 
 def export(spec: Spec, params: Mapping[str, Any], out: str | os.PathLike, dialect: str = "timm") -> Path:

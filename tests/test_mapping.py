@@ -1,18 +1,21 @@
 """Rules read both ways: every row is spelt to the last tensor, nothing is lost on the way, and what does not fit is named."""
 
+import os
 from dataclasses import replace
 from math import prod
 
 import ml_dtypes
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from vitjax import Error, ViTConfig
-from vitjax.converters import convert
-from vitjax.converters.mapping import Report, Rule, Slot, slots, to_ours, to_theirs
+import vitjax
+from vitjax import Error, ViTConfig, checkpoint, manifest
+from vitjax.converters import convert, sha256
+from vitjax.converters.mapping import Report, Rule, Slot, not_finite, slots, to_ours, to_theirs
 from vitjax.converters.timm import TIMM
 from vitjax.model import shapes
 from vitjax.variants import TIMM as VARIANTS
@@ -128,7 +131,7 @@ def test_the_tensor_that_is_at_fault_is_named(name):
             (others | {key: array.astype(np.int32)}, Report(not_floating=[f"{slot}: the file has int32"])),
         ]
         if "0" not in slot.leaves:
-            faults.append((others | {key: poisoned}, Report(not_finite=[str(slot)])))
+            assert not_finite(wanted, others | {key: poisoned}, None) == [str(slot)]
         for tensors, expected in faults:
             assert to_ours(wanted, like, tensors)[1] == expected
         assert f"{key} {list(array.shape)}" in str(slot) and all(leaf in str(slot) for leaf in set(slot.leaves) - {"0"})
@@ -152,8 +155,9 @@ def test_every_number_is_finite_in_the_dtype_that_is_kept(value):
     theirs["norm.bias"][0] = 1e38  # infinite in float16 only
     faults = {None: ["head.weight"], np.float16: ["norm.bias", "head.weight"]}
     for dtype, names in faults.items():
-        ours, found = read(*spelt(TINY), theirs, dtype)
-        assert [line.split()[0] for line in found.not_finite] == names
+        ours, _ = read(*spelt(TINY), theirs, dtype)
+        found = not_finite(spelt(TINY)[0], theirs, dtype and np.dtype(dtype))
+        assert [line.split()[0] for line in found] == names
         np.testing.assert_array_equal(ours["head/kernel"][11, 4], value)  # read all the same, for those who allow it
 
 
@@ -197,9 +201,67 @@ def test_all_faults_are_listed_at_once(tmp_path):
 
 def test_nonfinite_weights_are_refused_unless_allowed(tmp_path):
     theirs = published(TINY)
-    theirs["norm.bias"][3] = np.inf
+    theirs["norm.bias"][3], theirs["blocks.1.attn.qkv.weight"][35, 11] = np.inf, np.nan
     save_file(theirs, tmp_path / "x.safetensors")
-    with pytest.raises(Error, match=r"not finite \(1\):\n    norm.bias \[12\] <-> norm/bias$"):
-        convert(tmp_path / "x.safetensors", config=TINY)
+    _, params = convert(tmp_path / "x.safetensors", config=TINY)
+    both = r"not finite \(2\):\n    blocks.1.attn.qkv.weight \[36, 12\] .*\n    norm.bias \[12\] <-> norm/bias$"
+    for read in (
+        lambda: np.asarray(params["norm"]["bias"]),
+        lambda: np.asarray(params["norm"]["bias"], np.float16),
+        lambda: list(params["blocks"]["attn"]["value"]["kernel"].rows()),
+        lambda: vitjax.load(tmp_path / "x.safetensors", config=TINY),
+    ):
+        with pytest.raises(Error, match=both):  # whichever is met first, all are listed
+            read()
+    np.testing.assert_array_equal(params["norm"]["scale"], theirs["norm.weight"])
+    key = np.asarray(params["blocks"]["attn"]["key"]["kernel"])
+    np.testing.assert_array_equal(key[1], theirs["blocks.1.attn.qkv.weight"][12:24].T.reshape(12, 3, 4))
     _, params = convert(tmp_path / "x.safetensors", config=TINY, allow_nonfinite=True)
     np.testing.assert_array_equal(params["norm"]["bias"], theirs["norm.bias"])
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_what_is_found_while_writing_leaves_nothing_new(tmp_path, old):
+    theirs, file, folder = published(TINY), tmp_path / "x.safetensors", tmp_path / "out" / "mine"
+    folder.parent.mkdir()
+    save_file(theirs, file)
+    if old:
+        checkpoint.save(folder, *convert(file, config=TINY))
+        before = manifest.read(folder)
+    theirs["norm.bias"][3] = theirs["cls_token"][0, 0, 0] = np.inf  # of the smallest leaves, which are written last
+    save_file(theirs, file)
+    with pytest.raises(Error, match=r"(?s)x.safetensors is not .*not finite \(2\):\n    cls_token .*\n    norm.bias "):
+        checkpoint.save(folder, *convert(file, config=TINY), overwrite=True)
+    assert os.listdir(folder.parent) == ["mine"] * old
+    assert not old or manifest.read(folder) == before
+
+
+def test_the_file_s_hash_is_taken_while_its_tensors_are_written(tmp_path):
+    save_file(published(TINY), tmp_path / "x.safetensors")
+    spec, params = convert(tmp_path / "x.safetensors", config=TINY, hashing=False)
+    assert spec.source.sha256 == ""
+    checkpoint.save(tmp_path / "out", spec, params, sha256=lambda: sha256(tmp_path / "x.safetensors"))
+    assert checkpoint.restore_spec(tmp_path / "out") == convert(tmp_path / "x.safetensors", config=TINY)[0]
+
+
+def test_a_hash_that_is_not_the_published_one_leaves_nothing(tmp_path):
+    save_file(published(TINY), tmp_path / "x.safetensors")
+    spec, params = convert(tmp_path / "x.safetensors", config=TINY, hashing=False)
+    (tmp_path / "out").mkdir()
+
+    def other() -> str:
+        raise Error("it is not what was published")
+
+    with pytest.raises(Error, match="it is not what was published"):
+        checkpoint.save(tmp_path / "out" / "mine", spec, params, sha256=other)
+    assert os.listdir(tmp_path / "out") == []
+
+
+def test_progress_counts_every_layer_of_every_leaf(tmp_path):
+    save_file(published(TINY), tmp_path / "x.safetensors")
+    told: list[tuple[int, int]] = []
+    spec, params = convert(tmp_path / "x.safetensors", config=TINY, progress=lambda *so_far: told.append(so_far))
+    assert not told
+    checkpoint.save(tmp_path / "out", spec, params)
+    total = sum(leaf.shape[0] if path.startswith("blocks/") else 1 for path, leaf in flatten_dict(params, sep="/").items())
+    assert sorted(told) == [(done, total) for done in range(1, total + 1)]

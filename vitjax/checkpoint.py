@@ -7,6 +7,7 @@ import itertools
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 import jax
@@ -41,17 +42,30 @@ def check_free(path: epath.PathLike, overwrite: bool) -> None:
 
 
 def save(
-    path: epath.PathLike, spec: Spec, params: Mapping[str, Any], overwrite: bool = False, tokenizer: str | None = None
+    path: epath.PathLike,
+    spec: Spec,
+    params: Mapping[str, Any],
+    overwrite: bool = False,
+    tokenizer: str | None = None,
+    sha256: Callable[[], str] | None = None,
 ) -> None:
     """Write a checkpoint folder whole or not at all: beside its place first, then moved there.
 
     tokenizer: the text of a tokenizer.json that goes with it.
+    sha256: what gives the hash of the file that the parameters are read from, which is taken while they are written.
     Leaves are JAX arrays, or anything with shape and dtype that numpy.asarray reads; orbax.py says in which pieces.
     """
     stop = threading.Event()
+
+    def write(folder: epath.Path) -> tuple[dict[str, manifest.Entry], str]:
+        with ThreadPoolExecutor(1) as beside:
+            digest = beside.submit(sha256 or (lambda: spec.source.sha256))
+            return orbax.write(folder, params, stop), digest.result()
+
     with whole(path) as draft:
         check_free(path, overwrite)
-        tensors = _undisturbed(lambda: orbax.write(draft / PARAMS, params, stop), stop)
+        tensors, digest = _undisturbed(lambda: write(draft / PARAMS), stop)
+        spec = replace(spec, source=replace(spec.source, sha256=digest))
         # Orbax notes there where it wrote, which is no business of whoever gets the folder
         (draft / PARAMS / "commit_success.txt").write_text("The parameters are complete.\n")
         (draft / SPEC).write_text(spec_to_json(spec), encoding="utf-8")

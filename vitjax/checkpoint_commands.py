@@ -43,7 +43,7 @@ def convert(args: argparse.Namespace) -> None:
     checkpoint.check_free(args.dst, args.overwrite)
     config = config_from_json(converters.files.read_json(args.config), str(args.config)) if args.config else None
     src = _source(args.src)
-    with progress("reading") as bar:
+    with progress("converting") as bar:
         spec, params = converters.convert(
             src,
             variant=args.variant,
@@ -57,14 +57,13 @@ def convert(args: argparse.Namespace) -> None:
             part=args.tower,
             dtype=args.dtype,
             allow_nonfinite=args.allow_nonfinite,
+            hashing=False,
             progress=bar,
         )
-    words = hub.words(spec, src, args.tokenizer)
-    if words is None and not isinstance(spec.config, ViTConfig):
-        print(f"{spec.name} comes without a vocabulary, so it takes ids, no texts. With --tokenizer, {NEXT}", file=sys.stderr)
-    if sys.stderr.isatty():
-        print(f"writing {args.dst}", file=sys.stderr)
-    checkpoint.save(args.dst, spec, params, args.overwrite, words)
+        words = hub.words(spec, src, args.tokenizer)
+        if words is None and not isinstance(spec.config, ViTConfig):
+            print(f"{spec.name} comes without a vocabulary, so it takes ids, no texts. With --tokenizer, {NEXT}", file=sys.stderr)
+        checkpoint.save(args.dst, spec, params, args.overwrite, words, lambda: converters.sha256(src, args.key))
     outputs = "classes" if isinstance(spec.config, ViTConfig) else "features"
     print(f"{args.dst}: {spec.name}, {variants.parameters(spec.config) / 1e6:.2f} M parameters, {spec.config.classes} {outputs}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,10 +74,13 @@ def load(
         drop = ("head",) if classes == 0 else ()
         how: dict[str, Any] = {"variant": variant, "config": config, "key": key, "reference": reference}
         how |= {"part": tower, "act": act}
-        spec, lazy = converters.convert(path, drop=drop, dtype=dtype, **how)
+        spec, lazy = converters.convert(path, drop=drop, dtype=dtype, hashing=False, **how)
         like = abstract(spec.config)
         places = jax.tree.map(lambda leaf: leaf.sharding, like if mesh is None else checkpoint.shard(like, mesh))
-        params = jax.tree.map(lambda leaf, place: jax.device_put(np.asarray(leaf), place), lazy, places)
+        with ThreadPoolExecutor(1) as beside:
+            digest = beside.submit(converters.sha256, path, key)
+            params = jax.tree.map(lambda leaf, place: jax.device_put(np.asarray(leaf), place), lazy, places)
+        spec = replace(spec, source=replace(spec.source, sha256=digest.result()))
         text = words(spec, path, tokenizer)
     pictures = not isinstance(spec.config, TextConfig)
     if image is None and config is None and pictures and spec.preprocess.size != image_size(spec.config):
@@ -149,46 +153,43 @@ def fetch(name: str) -> Path:
 
 def _convert_to(folder: Path, name: str, published: bool) -> None:
     """Download published weights, or "hf:owner/repo", and make a checkpoint folder of them."""
-    if published:
-        file, spec, params = _published(name, folder)
-    else:
-        file = download.repository(name)
-        spec, params = _convert(file.parent)
-    source = replace(spec.source, origin=variants.spec(name).source.origin if published else name)
-    if source.dialect == "huggingface":  # its files do not say their name
-        spec = replace(spec, name=name.removeprefix("hf:"))
-    checkpoint.save(folder, replace(spec, source=source), params, tokenizer=words(spec, file, fetch=True))
-
-
-def _published(name: str, folder: Path) -> tuple[Path, Spec, Params]:
-    """The weights of a row, downloaded; by our row, for a quickgelu architecture runs the file of its plain sister."""
-    source = variants.spec(name).source
-    try:
-        if source.origin.startswith("hf:"):
-            file = download.repository(source.origin, OPEN_CLIP if source.dialect == "open_clip" else ())
-        else:
-            file = download.address(source.origin, cache() / "files", source.sha256)
-    except Error as error:
-        by_hand = f"With the file here: vitjax convert FILE {folder} --variant {name}"
-        raise Error(f"{name} is not on this machine: {error}. {by_hand}") from error
-    if source.dialect == "huggingface":  # its config.json says everything
-        return file, *_convert(file.parent)
-    spec, params = _convert(file, variant=name, key=variants.WEIGHTS[name].key)
-    if source.sha256 not in ("", spec.source.sha256):
-        raise Error(f"{file} is not the file that was published as {name}: its sha256 is not {source.sha256}")
-    return file, spec, params
-
-
-def _convert(src: Path, **how: Any) -> tuple[Spec, Params]:
     from huggingface_hub.utils import tqdm  # silent where HF_HUB_DISABLE_PROGRESS_BARS says so
 
-    with tqdm(desc=f"converting {src.name}", unit="tensor") as bar:
+    source = variants.spec(name).source if published else Source("huggingface", name)
+    file = _downloaded(name, source, folder) if published else download.repository(name)
+    # A folder's config.json says everything; else our row does, for a quickgelu architecture runs the file of its plain sister.
+    by_row = published and source.dialect != "huggingface"
+    src = file if by_row else file.parent
+    how: dict[str, Any] = {"variant": name, "key": variants.WEIGHTS[name].key} if by_row else {}
+
+    def sha256() -> str:
+        found = converters.sha256(src, how.get("key"))
+        if source.sha256 not in ("", found):
+            raise Error(f"{file} is not the file that was published as {name}: its sha256 is not {source.sha256}")
+        return found
+
+    with tqdm(desc=f"converting {src.name}", unit="layer") as bar:
 
         def progress(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
-        return converters.convert(src, progress=progress, **how)
+        spec, params = converters.convert(src, hashing=False, progress=progress, **how)
+        if spec.source.dialect == "huggingface":  # its files do not say their name
+            spec = replace(spec, name=name.removeprefix("hf:"))
+        spec = replace(spec, source=replace(spec.source, origin=source.origin))
+        checkpoint.save(folder, spec, params, tokenizer=words(spec, file, fetch=True), sha256=sha256)
+
+
+def _downloaded(name: str, source: Source, folder: Path) -> Path:
+    """The published file, or the error that says what to do with one's own copy."""
+    try:
+        if source.origin.startswith("hf:"):
+            return download.repository(source.origin, OPEN_CLIP if source.dialect == "open_clip" else ())
+        return download.address(source.origin, cache() / "files", source.sha256)
+    except Error as error:
+        by_hand = f"With the file here: vitjax convert FILE {folder} --variant {name}"
+        raise Error(f"{name} is not on this machine: {error}. {by_hand}") from error
 
 
 def cache() -> Path:
