@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -18,12 +19,23 @@ from . import timm
 from .dialect import Dialect
 from .files import Bundle
 from .mapping import Rule, dense, norm, under
+from .open_clip_inputs import MEAN, STD
 from .open_clip_settings import REFERENCE, is_custom, is_native
 from .stored import Flat, Made, Tensor
 
-PATCHES = ("visual.conv1.weight", "visual.trunk.patch_embed.proj.weight")
+KNOWN = (  # only these spellings have them: an image tower of open_clip's, one of timm's, a text tower
+    "visual.conv1.weight", "visual.trunk.patch_embed.proj.weight", "token_embedding.weight", "text.token_embedding.weight",
+)  # fmt: skip
+TEXTS = re.compile(r"(text\.)?(token_embedding|positional_embedding|transformer|ln_final|text_projection|attn_mask)\b")
+SCALES = ("logit_scale", "logit_bias")
 # OpenAI's archives hold these beside the parameters (clip/model.py, build_model)
 SIZES = ("input_resolution", "context_length", "vocab_size")
+REFUSED = {
+    r"visual\.(layer1|attnpool)\.": "image tower is a ResNet",
+    r"visual\.trunk\.(stem|stages|layers|patch_embed\.backbone)\b": "image tower has convolutions or windows",
+    r"text_decoder\.|visual\.attn_pool\.": "text tower writes texts, as CoCa does",
+    r"text\.transformer\.(?!resblocks)": "text tower is one of transformers'",
+}
 
 
 def rules(cfg: CLIPConfig | ViTConfig | TextConfig) -> list[Rule]:
@@ -35,8 +47,7 @@ def rules(cfg: CLIPConfig | ViTConfig | TextConfig) -> list[Rule]:
             return _text(cfg)
         case CLIPConfig():
             out = under("image/", "", _image(cfg.image)) + under("text/", "text." if is_custom(cfg) else "", _text(cfg.text))
-            out += [Rule("logit_scale", "logit_scale", " -> ")]
-            return out + ([Rule("logit_bias", "logit_bias", " -> ")] if cfg.sigmoid else [])
+            return out + [Rule(name, name, " -> ") for name in SCALES[: 1 + cfg.sigmoid]]
 
 
 def _image(cfg: ViTConfig) -> list[Rule]:
@@ -81,42 +92,59 @@ def _blocks(cfg: ViTConfig | TextConfig, theirs: str) -> list[Rule]:
 
 
 def respell(tensors: Flat, cfg: CLIPConfig | ViTConfig | TextConfig) -> dict[str, Tensor]:
-    """The tensors of the towers that are wanted, those of the text as the network's own class names them."""
+    """The tensors of what is wanted, those of the text as the network's own class names them."""
+    whole, image = isinstance(cfg, CLIPConfig), cfg.image if isinstance(cfg, CLIPConfig) else cfg
     custom = isinstance(cfg, CLIPConfig) and is_custom(cfg)
+    timms = isinstance(image, ViTConfig) and image.head_bias and not is_native(image)
     out: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        image, scale = name.startswith("visual."), name in ("logit_scale", "logit_bias")
-        if not isinstance(cfg, CLIPConfig) and (scale or image != isinstance(cfg, ViTConfig)):
+        tower = ViTConfig if name.startswith("visual.") else TextConfig if TEXTS.match(name) else None
+        if not whole and (name in SCALES or tower not in (None, type(cfg))):
             continue
-        if scale and tuple(tensor.shape) == (1,):  # nonscalar_logit_scale
+        spelt = name
+        if name in SCALES and tuple(tensor.shape) == (1,):  # nonscalar_logit_scale
             tensor = Made((), tensor.dtype, lambda tensor=tensor: np.asarray(tensor)[0])
-        bare = name if image or scale else name.removeprefix("text.")
-        spelt = f"text.{bare}" if custom and not (image or scale) else bare
-        out[name if spelt in out else spelt] = tensor  # two of one name: let both be named
+        elif tower is TextConfig:
+            spelt = "text." * custom + name.removeprefix("text.")
+        elif timms:  # timm_proj_bias: the same as timm's own head
+            spelt = name.replace("visual.head.proj.", "visual.trunk.head.")
+        out[name if spelt in tensors else spelt] = tensor  # where both are there, let the other be named
     return out
 
 
 def read_settings(bundle: Bundle) -> Spec | None:
     """What open_clip_config.json says, if it is there; what has towers of another kind is refused by name first."""
-    for what, why in REFUSED.items():
-        if name := next((name for name in bundle.tensors if re.match(what, name)), None):
-            raise Error(f"{bundle.path} is a CLIP whose {why} ({name}): not read; its towers must be Vision Transformers")
+    _refuse(bundle)
     return settings.read(bundle)
 
 
-REFUSED = {
-    r"visual\.(layer1|attnpool)\.": "image tower is a ResNet",
-    r"text_decoder\.|visual\.attn_pool\.": "text tower writes texts, as CoCa does",
-    r"visual\.trunk\.(stem|stages|layers)\.": "image tower is a convolutional or windowed network of timm's",
-    r"text\.transformer\.(embeddings|encoder|shared)\b": "text tower is one of transformers'",
-}
+def _refuse(bundle: Bundle) -> None:
+    if found := _refused(bundle.tensors):
+        name, why = found
+        raise Error(f"{bundle.path} is a CLIP whose {why} ({name}): not read; its towers must be Vision Transformers")
 
 
-def is_openai(tensors: Flat) -> bool:
-    return all(name in tensors for name in SIZES)
+def _refused(tensors: Flat) -> tuple[str, str] | None:
+    """A tensor that no network of ours has, and what it is a sign of."""
+    return next(((name, why) for what, why in REFUSED.items() for name in tensors if re.match(what, name)), None)
 
 
-def _reading_openai(cfg: CLIPConfig | ViTConfig, tensors: Flat) -> CLIPConfig | ViTConfig:
+def _recognise(tensors: Flat) -> bool:
+    return any(name in tensors for name in KNOWN) or _refused(tensors) is not None
+
+
+def _reading(cfg: Any, tensors: Flat) -> Any:
+    """A row of timm's as CLIP's projection, which has no bias."""
+    bare = replace(cfg, head_bias=False) if isinstance(cfg, ViTConfig) else None
+    return bare if bare is not None and is_native(bare) else cfg
+
+
+def _openai_settings(bundle: Bundle) -> None:
+    """There are none; but they may be of a ResNet."""
+    _refuse(bundle)
+
+
+def _openai_reading(cfg: Any, tensors: Flat) -> Any:
     """OpenAI's code runs x * sigmoid(1.702 x) in both towers, whatever a row says."""
     cfg = _reading(cfg, tensors)
     if isinstance(cfg, CLIPConfig):
@@ -124,16 +152,11 @@ def _reading_openai(cfg: CLIPConfig | ViTConfig, tensors: Flat) -> CLIPConfig | 
     return replace(cfg, act="quick_gelu")
 
 
-def _reading(cfg: CLIPConfig | ViTConfig, tensors: Flat) -> CLIPConfig | ViTConfig:
-    """A row of timm's as CLIP's projection, which has no bias."""
-    return replace(cfg, head_bias=False) if isinstance(cfg, ViTConfig) and is_native(replace(cfg, head_bias=False)) else cfg
-
-
 OPEN_CLIP = Dialect(
     name="open_clip",
     reference=REFERENCE,
     rules=rules,
-    recognise=lambda tensors: any(name in tensors for name in PATCHES) or "visual.layer1.0.conv1.weight" in tensors,
+    recognise=_recognise,
     read_settings=read_settings,
     reading=_reading,
     respell=respell,
@@ -141,16 +164,16 @@ OPEN_CLIP = Dialect(
     kinds=(CLIPConfig, ViTConfig, TextConfig),
     rows=variants.CLIPS,
     ignore=(r"(text\.)?attn_mask",),  # a buffer of older files
-    pictures=Preprocess(crop=1.0, mean=settings.MEAN, std=settings.STD),
+    pictures=Preprocess(crop=1.0, mean=MEAN, std=STD),
     says_act=False,
 )
 OPENAI = replace(
     OPEN_CLIP,
     name="openai",
     reference="openai/CLIP d05afc4",
-    recognise=is_openai,
-    read_settings=lambda bundle: None,
-    reading=_reading_openai,
+    recognise=lambda tensors: all(name in tensors for name in SIZES),
+    read_settings=_openai_settings,
+    reading=_openai_reading,
     says_act=True,
     write_settings=lambda spec: {},
     ignore=SIZES,

@@ -8,10 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 from vitjax import variants
-from vitjax.config import CLIPConfig, Error, Preprocess, Source, Spec, TextConfig, Tokenize, ViTConfig, unknown
+from vitjax.config import CLIPConfig, Error, Size, Source, Spec, TextConfig, Tokenize, ViTConfig, unknown
 
+from . import open_clip_inputs as inputs
 from .files import OPEN_CLIP_CONFIG, Bundle
 from .json_file import blame
+from .open_clip_inputs import known
 from .timm_settings import OURS
 
 REFERENCE = "open_clip 3.3.0"
@@ -24,10 +26,10 @@ TOWER = {"layers": 12, "mlp_ratio": 4.0, "ls_init_value": None, "norm_kwargs": N
 VISION = TOWER | {
     "width": 768, "head_width": 64, "patch_size": 16, "image_size": 224, "no_ln_pre": False, "final_ln_after_pool": False,
     "pool_type": "tok",
+    "timm_model_name": None, "timm_pool": "avg", "timm_proj": "linear", "timm_proj_bias": False,
 }  # fmt: skip
-TIMM = {"timm_model_name": None, "timm_pool": "avg", "timm_proj": "linear", "timm_proj_bias": False}
 TEXT = TOWER | {
-    "context_length": 77, "vocab_size": 49408, "width": 512, "heads": 8, "pad_id": 0, "eos_id": 2, "no_causal_mask": False,
+    "context_length": 77, "vocab_size": 49408, "width": 512, "heads": 8, "eos_id": 2, "no_causal_mask": False,
     "pool_type": "argmax", "proj_bias": False, "proj_type": "linear", "hf_tokenizer_name": None, "tokenizer_kwargs": None,
 }  # fmt: skip
 # ... what must have its default, because we have not what else it can be ...
@@ -36,27 +38,28 @@ ONLY = {
     "scale_heads": False, "scale_attn_inner": False, "scale_attn": False, "scale_fc": False, "block_type": None,
     "embed_cls": False, "tokenizer_mode": None, "hf_model_name": None,
 }  # fmt: skip
-# ... and what says nothing of a trained network's numbers.
+# ... and what says nothing of a trained network's numbers; open_clip gives its text tower neither of the last two.
 SILENT = {
     "patch_dropout", "attn_pooler_queries", "attn_pooler_heads", "output_tokens", "timm_model_pretrained", "timm_drop",
-    "timm_drop_path", "hf_model_pretrained", "hf_proj_type", "hf_pooler_type",
+    "timm_drop_path", "hf_model_pretrained", "hf_proj_type", "hf_pooler_type", "pad_id", "final_ln_after_pool",
 }  # fmt: skip
-FITS = {"shortest": "crop", "squash": "squash", "longest": "border"}
-POOLS = {"tok": "token", "avg": "mean"}
-PICTURES = {"size", "mode", "mean", "std", "interpolation", "resize_mode", "fill_color"}
-BERT = Tokenize("whitespace", 101, 0, 0)  # strip_sep_token puts 0 in the place of the end
-XLM = Tokenize("whitespace", 0, 2, 1)
-SIGLIP = Tokenize("repaired", None, 1, 1)
-GEMMA = Tokenize("repaired", None, 1, 0)
-TOKENIZERS = {"bert-base-uncased": BERT, "facebook/xlm-v-base": XLM, "google/mt5-base": GEMMA}  # by hf_tokenizer_name
+POOLS: dict[str, Any] = {"tok": "token", "avg": "mean"}
+TIMM_POOLS: dict[str, Any] = {"token": "token", "avg": "mean", "map": "map"}
+
+# What every network of open_clip's has: Blocks, and image towers of its own.
+BLOCKS: dict[str, Any] = dict(
+    qkv_bias=True, bias=True, qk_norm=False, attn_norm=False, mlp_norm=False, gated=False, norm_post=False
+)
+NATIVE = BLOCKS | dict(
+    cls=True, registers=0, positions="all", patch_bias=False, pool_prefix=False, representation=0, distilled=False
+)
 
 
 def is_native(cfg: ViTConfig) -> bool:
     """Whether open_clip's own VisionTransformer is such a network, by what it always has; else it is one of timm's."""
-    same = dict(cls=True, patch_bias=False, registers=0, positions="all", qkv_bias=True, bias=True, qk_norm=False)
-    same |= dict(attn_norm=False, mlp_norm=False, gated=False, norm_post=False, pool_prefix=False, representation=0)
-    same |= dict(distilled=False, head_bias=cfg.head_bias and not cfg.classes)
-    return all(getattr(cfg, key) == value for key, value in same.items()) and cfg.pool in POOLS.values() and cfg.norm != "none"
+    if cfg.pool not in POOLS.values() or cfg.norm == "none" or (cfg.classes and cfg.head_bias):
+        return False
+    return replace(cfg, **NATIVE) == cfg
 
 
 def is_custom(cfg: CLIPConfig) -> bool:
@@ -66,11 +69,13 @@ def is_custom(cfg: CLIPConfig) -> bool:
 
 def check_text(cfg: TextConfig) -> None:
     """Raise Error for a text tower that open_clip's TextTransformer cannot be."""
-    same = dict(qkv_bias=True, bias=True, qk_norm=False, attn_norm=False, mlp_norm=False, gated=False, norm_post=False)
-    said = [f"{key}={getattr(cfg, key)!r}" for key, value in same.items() if getattr(cfg, key) != value]
+    said = [f"{key}={getattr(cfg, key)!r}" for key, value in BLOCKS.items() if getattr(cfg, key) != value]
     said += [f"pool={cfg.pool!r}"] if cfg.pool == "map" else []
     if said:
         raise Error(f"open_clip's text tower cannot be such a network: {', '.join(said)}; export it in its own dialect")
+
+
+# From their settings to ours
 
 
 def read(bundle: Bundle) -> Spec | None:
@@ -79,79 +84,75 @@ def read(bundle: Bundle) -> Spec | None:
         return None
     with blame(bundle.path.parent / OPEN_CLIP_CONFIG):
         data = bundle.open_clip
-        _known(data, {"model_cfg", "preprocess_cfg"})
+        known(data, {"model_cfg", "preprocess_cfg"})
         model = data["model_cfg"]
         config = _config(model)
-        how = _pictures(data.get("preprocess_cfg", {}), config)
+        how = inputs.pictures(data.get("preprocess_cfg") or {}, config.image.image)
         name = bundle.path.resolve().parent.name
-        return Spec(name, config, how, (), Source("open_clip", reference=REFERENCE), _tokenize(model.get("text_cfg", {}), config))
-
-
-def _known(data: Mapping[str, Any], known: set[str]) -> None:
-    for key in data:
-        if key not in known:
-            raise unknown("key", key, known)
+        return Spec(name, config, how, (), Source("open_clip", reference=REFERENCE), inputs.tokenize(model["text_cfg"]))
 
 
 def _fields(data: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """What a tower's settings say, with open_clip's defaults; what we have not is refused by name."""
-    _known(data, {*defaults, *ONLY, *SILENT})
+    known(data, {*defaults, *ONLY, *SILENT})
     for key, only in ONLY.items():
-        if data.get(key, only) not in (only, "default" if key == "block_type" else only):
+        if data.get(key, only) != only and (key, data[key]) != ("block_type", "default"):
             raise Error(f"{key} {data[key]!r} is not supported: only {only!r}")
     return dict(defaults) | {key: value for key, value in data.items() if key in defaults}
 
 
 def _config(model: Mapping[str, Any]) -> CLIPConfig:
-    _known(model, MODEL | {"multimodal_cfg"})
     if "multimodal_cfg" in model:
         raise Error("multimodal_cfg is not supported: CoCa writes texts")
-    quick, width = model.get("quick_gelu", False), model["embed_dim"]
-    return CLIPConfig(
-        _vision(_fields(model["vision_cfg"], VISION | TIMM), width, quick),
-        _text(_fields(model["text_cfg"], TEXT), width, quick),
-        sigmoid=model.get("init_logit_bias") is not None,
-    )
+    known(model, MODEL)
+    quick, width = bool(model.get("quick_gelu", False)), model["embed_dim"]
+    image, text = _fields(model["vision_cfg"], VISION), _fields(model["text_cfg"], TEXT)
+    tower = _timm(image, width) if image["timm_model_name"] else _vision(image, width, quick)
+    return CLIPConfig(tower, _text(text, width, quick), sigmoid=model.get("init_logit_bias") is not None)
 
 
 def _shared(cfg: Mapping[str, Any], quick: bool) -> dict[str, Any]:
     """What both towers say alike: activation, eps, scales of branches."""
     norm, act = dict(cfg["norm_kwargs"] or {}), dict(cfg["act_kwargs"] or {})
-    eps, tanh = norm.pop("eps", 1e-5), act.pop("approximate", "none") == "tanh"
-    if norm or act:
-        raise Error(f"norm_kwargs and act_kwargs {norm | act} are not supported: only eps and approximate")
-    return {"act": "quick_gelu" if quick else "gelu_tanh" if tanh else "gelu", "eps": eps, "layer_scale": cfg["ls_init_value"]}
+    eps, approximate = norm.pop("eps", 1e-5), act.pop("approximate", "none")
+    if norm or act or approximate not in ("none", "tanh") or (quick and cfg["act_kwargs"]):
+        raise Error(f"norm_kwargs {cfg['norm_kwargs']} and act_kwargs {cfg['act_kwargs']} are not supported: only eps and tanh")
+    plain = "gelu_tanh" if approximate == "tanh" else "gelu"
+    return {"act": "quick_gelu" if quick else plain, "eps": eps, "layer_scale": cfg["ls_init_value"]}
+
+
+def _size(size: int | list[int]) -> Size:
+    return size if isinstance(size, int) else tuple(size)  # type: ignore[return-value]
 
 
 def _vision(cfg: Mapping[str, Any], width: int, quick: bool) -> ViTConfig:
-    if cfg["timm_model_name"]:
-        return _timm(cfg, width)
     if not isinstance(cfg["layers"], int):
         raise Error(f"layers {cfg['layers']} are those of a ResNet, which is not supported: only Vision Transformers")
     if cfg["pool_type"] not in POOLS:
         raise unknown("pool_type", cfg["pool_type"], POOLS)
-    size, c = cfg["image_size"], cfg["width"]
-    image = size if isinstance(size, int) else tuple(size)
-    sizes = (image, cfg["patch_size"], c, cfg["layers"], c // cfg["head_width"], int(c * cfg["mlp_ratio"]), width)
-    after = "after" if cfg["final_ln_after_pool"] else "before"
-    own = dict(patch_bias=False, head_bias=False, norm_pre=not cfg["no_ln_pre"], pool=POOLS[cfg["pool_type"]], norm=after)
-    return ViTConfig(*sizes, **own, **_shared(cfg, quick))  # type: ignore[arg-type]
+    c, after = cfg["width"], "after" if cfg["final_ln_after_pool"] else "before"
+    sizes = (_size(cfg["image_size"]), cfg["patch_size"], c, cfg["layers"], c // cfg["head_width"], int(c * cfg["mlp_ratio"]))
+    own: dict[str, Any] = dict(patch_bias=False, head_bias=False, norm_pre=not cfg["no_ln_pre"], norm=after)
+    return ViTConfig(*sizes, width, pool=POOLS[cfg["pool_type"]], **own, **_shared(cfg, quick))
 
 
 def _timm(cfg: Mapping[str, Any], width: int) -> ViTConfig:
     """A tower of timm's, by its name there; its projection, if any, is timm's head or a layer of open_clip's."""
-    row = variants.TIMM.get(cfg["timm_model_name"])
-    if row is None:
-        raise unknown("timm_model_name", cfg["timm_model_name"], variants.TIMM)
-    pools = {"map": "map", "token": "token", "avg": "mean", "": row.pool}
-    if pools.get(cfg["timm_pool"]) != row.pool:
-        raise Error(f"timm_pool {cfg['timm_pool']!r} is not supported for {cfg['timm_model_name']}, which pools by {row.pool}")
-    projection, size = cfg["timm_proj"] or "", cfg["image_size"]
-    if projection not in ("", "none", "linear"):
+    name, pool, projection = cfg["timm_model_name"], cfg["timm_pool"], cfg["timm_proj"] or "head"
+    if (row := variants.TIMM.get(name)) is None:
+        variants.architecture(name)  # says why, if it knows
+        raise unknown("timm_model_name", name, variants.TIMM)
+    if pool and TIMM_POOLS.get(pool) != row.pool:
+        raise Error(f"timm_pool {pool!r} is not supported for {name}, which pools by {row.pool}")
+    if _size(cfg["image_size"]) != row.image:  # open_clip builds it without asking for a size
+        raise Error(f"image_size {cfg['image_size']} is not that of {name}, {row.image}")
+    if projection not in ("none", "linear", "head"):
         raise Error(f"timm_proj {projection!r} is not supported: only linear, none, or timm's own head")
-    image = size if isinstance(size, int) else tuple(size)
-    classes = 0 if projection == "none" else width
-    return replace(row, image=image, classes=classes, head_bias=bool(cfg["timm_proj_bias"]) if projection == "linear" else True)
+    bias = projection == "head" or bool(cfg["timm_proj_bias"])
+    tower = replace(row, classes=0 if projection == "none" else width, head_bias=bias or projection == "none")
+    if is_native(tower):
+        raise Error(f"timm_proj without a bias is not supported for {name}: that is open_clip's own tower under other names")
+    return tower
 
 
 def _text(cfg: Mapping[str, Any], width: int, quick: bool) -> TextConfig:
@@ -159,51 +160,29 @@ def _text(cfg: Mapping[str, Any], width: int, quick: bool) -> TextConfig:
         raise Error(f"pool_type {cfg['pool_type']!r} with proj_type {cfg['proj_type']!r} is not supported")
     c, classes = cfg["width"], width if cfg["proj_type"] == "linear" else 0
     sizes = (cfg["context_length"], cfg["vocab_size"], c, cfg["layers"], cfg["heads"], int(c * cfg["mlp_ratio"]), classes)
-    own = dict(causal=not cfg["no_causal_mask"], pool=cfg["pool_type"], head_bias=bool(cfg["proj_bias"]))
-    return TextConfig(*sizes, eos=cfg["eos_id"] if cfg["pool_type"] == "eos" else None, **own, **_shared(cfg, quick))
+    own: dict[str, Any] = dict(causal=not cfg["no_causal_mask"], pool=cfg["pool_type"])
+    own |= dict(head_bias=bool(cfg["proj_bias"] and classes), eos=cfg["eos_id"] if cfg["pool_type"] == "eos" else None)
+    return TextConfig(*sizes, **own, **_shared(cfg, quick))
 
 
-def _pictures(cfg: Mapping[str, Any], config: CLIPConfig) -> Preprocess:
-    _known(cfg, PICTURES)
-    mean, std = tuple(cfg.get("mean", MEAN)), tuple(cfg.get("std", STD))
-    fit, size = cfg.get("resize_mode", "shortest"), cfg.get("size", config.image.image)
-    if fit not in FITS:
-        raise unknown("resize_mode", fit, FITS)
-    image = size if isinstance(size, int) else tuple(size)
-    return Preprocess(image, 1.0, FITS[fit], cfg.get("interpolation", "bicubic"), mean, std)  # type: ignore[arg-type]
-
-
-MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-
-
-def _tokenize(cfg: Mapping[str, Any], config: CLIPConfig) -> Tokenize:
-    """How open_clip makes ids for the tower: its own tokenizer, or one of transformers' by name."""
-    name, clean = cfg.get("hf_tokenizer_name"), (cfg.get("tokenizer_kwargs") or {}).get("clean")
-    if not name:
-        return Tokenize()
-    if name in TOKENIZERS:
-        return TOKENIZERS[name]
-    if clean == "canonicalize":
-        return GEMMA if config.text.vocab == 256000 else SIGLIP
-    raise unknown("hf_tokenizer_name", name, TOKENIZERS)
+# And back
 
 
 def write(spec: Spec) -> dict[str, Any]:
     """The open_clip_config.json with which open_clip builds this network and its pictures."""
-    config, how = spec.config, spec.preprocess
+    config = spec.config
     if not isinstance(config, CLIPConfig):
         raise Error(f"open_clip has whole CLIPs, and {spec.name} is a tower: export its tensors alone, to a .safetensors file")
-    if how.crop != 1.0:
-        raise Error(f"open_clip keeps all of a resized picture, and its files cannot say crop {how.crop}")
-    model: dict[str, Any] = {"embed_dim": config.classes, "quick_gelu": config.text.act == "quick_gelu"}
+    native, acts = is_native(config.image), {config.image.act, config.text.act}
+    quick = config.text.act == "quick_gelu"
+    if "silu" in acts or (native and "quick_gelu" in acts and len(acts) > 1):
+        raise Error(f"open_clip's towers are not run with {config.image.act} and {config.text.act}: quick_gelu is for both")
+    model: dict[str, Any] = {"embed_dim": config.classes, "quick_gelu": quick}
     model |= {"custom_text": True} if is_custom(config) else {}
     model |= {"init_logit_bias": -10} if config.sigmoid else {}
-    vision = _written_vision(config.image) if is_native(config.image) else _written_timm(config.image)
+    vision = _written_vision(config.image) if native else _written_timm(config.image)
     model |= {"vision_cfg": vision, "text_cfg": _written_text(config.text, spec.tokenize or Tokenize())}
-    if is_native(config.image) and config.image.act != config.text.act:
-        raise Error(f"open_clip has one activation for both towers, not {config.image.act} and {config.text.act}")
-    fits = {ours: theirs for theirs, ours in FITS.items()}
-    pictures = {"mean": list(how.mean), "std": list(how.std), "interpolation": how.resample, "resize_mode": fits[how.fit]}
+    pictures = inputs.written_pictures(spec.preprocess, config.image.image)
     return {OPEN_CLIP_CONFIG: {"model_cfg": model, "preprocess_cfg": pictures}}
 
 
@@ -220,6 +199,8 @@ def _ratio(width: int, mlp: int) -> float:
 
 
 def _written_vision(cfg: ViTConfig) -> dict[str, Any]:
+    if not cfg.classes:
+        raise Error("open_clip's image towers all have a projection; export the tensors alone (.safetensors)")
     image = cfg.image if isinstance(cfg.image, int) else list(cfg.image)
     out = {"image_size": image, "patch_size": cfg.patch, "head_width": cfg.head_width, "no_ln_pre": not cfg.norm_pre}
     pools = {ours: theirs for theirs, ours in POOLS.items()}
@@ -227,15 +208,15 @@ def _written_vision(cfg: ViTConfig) -> dict[str, Any]:
 
 
 def _written_timm(cfg: ViTConfig) -> dict[str, Any]:
-    """The name of timm's that is the same network, but for its picture size and its projection."""
-    plain = dict(image=1000, classes=0, head_bias=True, patch=cfg.patch, drop_path=0.0)
-    same = replace(cfg, **plain)
-    name = next((n for n, row in variants.TIMM.items() if n not in OURS and replace(row, **plain) == same), None)
+    """The name of timm's that is the same network, but for its projection and what trains or resizes it."""
+    plain: dict[str, Any] = dict(classes=0, head_bias=True, drop_path=0.0, interpolation="cubic")
+    rows = {name: row for name, row in variants.TIMM.items() if name not in OURS and row.image == cfg.image}
+    name = next((name for name, row in rows.items() if replace(row, **plain) == replace(cfg, **plain)), None)
     if name is None:
         raise Error(
             "open_clip has its image towers from timm, which has no such network; export the tensors alone (.safetensors)"
         )
-    pool = {"map": "map", "token": "token", "mean": "avg"}[cfg.pool]
+    pool = {ours: theirs for theirs, ours in TIMM_POOLS.items()}[cfg.pool]
     projection = "none" if not cfg.classes else None if cfg.head_bias else "linear"
     image = cfg.image if isinstance(cfg.image, int) else list(cfg.image)
     return {
@@ -252,9 +233,4 @@ def _written_text(cfg: TextConfig, how: Tokenize) -> dict[str, Any]:
     out |= {"no_causal_mask": not cfg.causal, "pool_type": cfg.pool, "proj_bias": cfg.head_bias}
     out |= {} if cfg.classes else {"proj_type": "none"}
     out |= {} if cfg.eos is None else {"eos_id": cfg.eos}
-    names = {tokenize: name for name, tokenize in TOKENIZERS.items()}
-    if how in names:
-        out |= {"hf_tokenizer_name": names[how]}
-    elif how.clean == "repaired":
-        out |= {"hf_tokenizer_name": "timm/ViT-B-16-SigLIP" + "2" * (how == GEMMA), "tokenizer_kwargs": {"clean": "canonicalize"}}
-    return out
+    return out | inputs.written_tokenizer(how, cfg)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from tests.reference import make_birder, make_huggingface, make_huggingface_clip, make_timm
+from tests.reference import make_birder, make_huggingface, make_huggingface_clip, make_open_clip, make_timm
 from tests.reference.make_timm import FIXTURES
 from vitjax.verify import SMALL
 
@@ -15,6 +15,7 @@ MAKERS = {
     r"hf_(?!clip|siglip)": make_huggingface.make,
     r"hf_(clip|siglip)": make_huggingface_clip.make,
     r"birder_": make_birder.make,
+    r"open_clip_": make_open_clip.make,
 }
 
 
