@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from vitjax import variants
 from vitjax.config import CLIPConfig, Config, Preprocess, Spec, TextConfig, Tokenize, ViTConfig
 
 from . import huggingface_clip, huggingface_clip_settings, huggingface_settings
@@ -179,6 +180,7 @@ HUGGINGFACE = Dialect(
     respell=respell,
     write_settings=write_settings,
     kinds=(ViTConfig, TextConfig, CLIPConfig),
+    rows=variants.TIMM | variants.CLIPS,
     ignore=huggingface_clip.BUFFERS,
     pictures=Preprocess(fit="squash", resample="bilinear", mean=HALF, std=HALF, crop=1.0),
     texts=Tokenize("huggingface", pad=Tokenize.end),

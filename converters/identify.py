@@ -105,7 +105,7 @@ def _row(bundle: Bundle, dialect: Dialect, spec: Spec, reference: str | None, ac
     bare = spec.name in variants.VARIANTS  # an architecture, unlike a tag, does not say everything
     if act is not None:
         config = with_act(config, act)
-    elif bare and not dialect.says_act:
+    elif bare and not _says_act(dialect, config):
         tags = [tag for tag in variants.WEIGHTS if variants.architecture_of(tag) == spec.name]
         published = f"of published weights the name ({', '.join(tags[:3])}{', ...' if tags[3:] else ''}); " if tags else ""
         raise Error(
@@ -117,6 +117,12 @@ def _row(bundle: Bundle, dialect: Dialect, spec: Spec, reference: str | None, ac
         classes = _classes(dialect, spec.config, bundle.tensors)
         return spec if classes in (None, spec.config.classes) else with_classes(spec, classes)
     return spec
+
+
+def _says_act(dialect: Dialect, config: Config) -> bool:
+    """Whether the row of an architecture has the activation of a file without settings."""
+    either = isinstance(config, CLIPConfig) and not config.sigmoid  # in transformers' config.json, each CLIP has its own
+    return dialect.says_act and not (dialect is HUGGINGFACE and either)
 
 
 def named(variant: str) -> Spec:
@@ -170,7 +176,10 @@ def respelt(dialect: Dialect, config: Config, tensors: Flat) -> dict[str, Tensor
 def _classes(dialect: Dialect, config: ViTConfig, raw: Flat) -> int | None:
     """How many classes the file's head has; None where there is no head."""
     config = replace(config, classes=1, representation=0)  # beside a pooler, transformers has no head
-    rule = next(rule for rule in dialect.rules(config) if rule.ours == "head/kernel")
+    try:
+        rule = next(rule for rule in dialect.rules(config) if rule.ours == "head/kernel")
+    except Error:  # a network that this library has without a head only, as transformers SigLIP's image tower
+        return None
     left, right = (side.split() for side in rule.pattern.split(" -> "))
     kernel = dialect.respell(raw, config).get(rule.theirs)
     return None if kernel is None or len(kernel.shape) != len(left) else kernel.shape[left.index(right[-1])]

@@ -187,7 +187,9 @@ def _leaves(params, path=""):
         yield from _leaves(leaf, f"{path}/{name}") if isinstance(leaf, dict) else [(f"{path}/{name}", leaf)]
 
 
-HF_ROWS = [name for name, row in WEIGHTS.items() if row.dialect == "huggingface"]
+HF_ROWS = [
+    name for name, row in WEIGHTS.items() if row.dialect == "huggingface" and isinstance(spec(name).config, vitjax.ViTConfig)
+]
 TINY = {"image": 28, "patch": 14, "width": 12, "depth": 2, "heads": 3, "mlp": 16}
 SMALL_ROWS = {
     name: replace(cfg, **TINY, classes=min(5, cfg.classes), representation=min(12, cfg.representation))

@@ -251,3 +251,23 @@ def test_a_file_without_settings_is_read_by_a_config(tmp_path):
         found, again = convert(file, config=cfg)
         assert found.config == cfg and (found.tokenize is None) == isinstance(cfg, ViTConfig)
         assert jax.tree.all(jax.tree.map(lambda a, b: np.array_equal(np.asarray(a), b), again, dict(params)))
+
+
+def tiny(cfg: CLIPConfig) -> CLIPConfig:
+    sizes = {"width": 12, "depth": 1, "heads": 3, "mlp": 20}
+    space = 0 if cfg.sigmoid else 5
+    text = replace(cfg.text, **sizes, vocab=20, context=6, classes=space or 12)
+    return replace(cfg, image=replace(cfg.image, **sizes, image=32, classes=space), text=text)
+
+
+def test_a_file_without_settings_is_read_by_a_row(tmp_path, monkeypatch):
+    """Of a CLIP it does not say the activation, unless the row is of published weights; SigLIP's is always the same."""
+    for name in ("clip_vit_small_patch32_224", "siglip_vit_base_patch16_224"):
+        row = tiny(vitjax.variants.VARIANTS[name])
+        monkeypatch.setitem(vitjax.variants.VARIANTS, name, row)
+        export(vitjax.Spec("x", row), vitjax.model.initialise(row), tmp_path / f"{name}.safetensors", "huggingface")
+    clip, siglip = (tmp_path / f"{name}.safetensors" for name in ("clip_vit_small_patch32_224", "siglip_vit_base_patch16_224"))
+    assert convert(siglip, variant=siglip.stem)[0].config.image.act == "gelu_tanh"
+    assert convert(clip, variant=clip.stem, act="quick_gelu")[0].config.text.act == "quick_gelu"
+    with pytest.raises(Error, match="does not say its activation"):
+        convert(clip, variant=clip.stem)

@@ -15,6 +15,8 @@ from vitjax.converters import files
 from vitjax.converters.files import Bundle
 from vitjax.converters.huggingface import HUGGINGFACE
 from vitjax.converters.huggingface_pictures import CLIP, HALF
+from vitjax.variants import WEIGHTS
+from vitjax.variants import spec as variant
 
 VISION = {
     "hidden_size": 12,
@@ -133,20 +135,28 @@ def test_texts_of_siglip():
 @pytest.mark.parametrize("config", NETWORKS, ids=range(len(NETWORKS)))
 def test_what_is_written_is_read_as_the_same(config, tmp_path):
     how = Preprocess(8, 0.8, "crop", "bicubic", *CLIP, centre="down")
-    texts = Tokenize("huggingface", 9, config.eos if isinstance(config, TextConfig) and config.eos else 49407, 0)
-    texts = (
-        Tokenize("canonical", None, 1, 1)
-        if "siglip" in HUGGINGFACE.write_settings(Spec("x", config))["config.json"]["model_type"]
-        else texts
-    )
+    both_ways = (config.text if isinstance(config, CLIPConfig) else config) in (EYE, READ)
+    end = config.eos if isinstance(config, TextConfig) and config.eos else 49407
+    texts = Tokenize("canonical", None, 1, 1) if both_ways else Tokenize("huggingface", 9, end, 0)
     spec = Spec("x", config, how, tokenize=None if isinstance(config, ViTConfig) else texts)
     for file, data in HUGGINGFACE.write_settings(spec).items():
         (tmp_path / file).write_text(json.dumps(data))
-    (tmp_path / "model.pt").write_bytes(b"")
     beside = {field: files.read_json(tmp_path / name) for field, name in files.SETTINGS.items() if (tmp_path / name).exists()}
     found = settings(beside.pop("config"), **beside)
     assert found.config == config and found.tokenize == spec.tokenize
     assert found.preprocess == (Preprocess() if isinstance(config, TextConfig) else how)
+
+
+CLIP_ROWS = [n for n, row in WEIGHTS.items() if row.dialect == "huggingface" and isinstance(variant(n).config, CLIPConfig)]
+
+
+@pytest.mark.parametrize("name", CLIP_ROWS)
+def test_a_row_is_what_its_settings_say(name):
+    published = variant(name)
+    written = HUGGINGFACE.write_settings(published)
+    found = settings(written["config.json"], preprocessor=written["preprocessor_config.json"])
+    assert (found.config, found.tokenize) == (published.config, published.tokenize)
+    assert replace(found.preprocess, centre="even") == published.preprocess
 
 
 BASE = {"model_type": "clip", "vision_config": VISION, "text_config": TEXT}

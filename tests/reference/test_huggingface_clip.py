@@ -10,7 +10,8 @@ import pytest
 import torch
 import transformers
 from PIL import Image
-from transformers import CLIPConfig
+from transformers import CLIPConfig as TheirConfig
+from transformers import CLIPProcessor
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
@@ -19,13 +20,16 @@ from tests.recipe import uniform
 from tests.reference.make_huggingface import build
 from tests.reference.make_huggingface_clip import FAMILIES, FIXTURES, run
 from tests.reference.test_huggingface import PHOTOGRAPHS, _json, loaded
+from tests.test_huggingface_clip import IMAGE, WORDS
 from tests.test_parity import assert_close, assert_stages
-from vitjax.config import TextConfig, ViTConfig
+from vitjax.config import CLIPConfig, Preprocess, Spec, TextConfig, Tokenize, ViTConfig
 from vitjax.converters import convert, export
 from vitjax.converters.files import Bundle
 from vitjax.converters.huggingface import HUGGINGFACE
 from vitjax.converters.huggingface_clip_settings import CLASSES, DEFAULTS
+from vitjax.model import initialise
 from vitjax.preprocess import preprocess
+from vitjax.tokenizer import vocabulary
 
 NAMES = [name for names in CLASSES.values() for name in names]
 ACTS = ["gelu", "gelu_new", "gelu_pytorch_tanh", "quick_gelu", "silu"]
@@ -137,7 +141,7 @@ OLD = [
 
 @pytest.mark.parametrize(("said", "old"), OLD)
 def test_a_tower_that_is_there_twice(said, old):
-    theirs = CLIPConfig(text_config=said and dict(said), text_config_dict=old).text_config
+    theirs = TheirConfig(text_config=said and dict(said), text_config_dict=old).text_config
     file = {"model_type": "clip", "text_config": said, "text_config_dict": old}
     config = HUGGINGFACE.read_settings(Bundle(FIXTURES / "x", {}, file)).config.text
     assert isinstance(config, TextConfig)
@@ -175,10 +179,27 @@ def test_pictures_are_the_same(processor):
 def test_its_own_folder_of_a_processor(tmp_path):
     """What `CLIPProcessor.save_pretrained` writes of the pictures, beside the network's settings."""
     (tmp_path / "theirs").mkdir()
-    model = build(*("CLIPVisionModel",), 1 / 8, **FAMILIES["clip_vision"][1])
+    model = build("CLIPVisionModel", 1 / 8, **FAMILIES["clip_vision"][1])
     model.save_pretrained(tmp_path / "theirs")
     processor = CLIPImageProcessorPil(size={"shortest_edge": 20}, crop_size={"height": 16, "width": 16}, resample=2)
     processor.save_pretrained(tmp_path / "theirs")
     found = vitjax.load(tmp_path / "theirs")
     assert isinstance(found.config, ViTConfig)
     assert (found.spec.preprocess.crop, found.spec.preprocess.resample) == (0.8, "bilinear")
+
+
+@pytest.mark.parametrize("pad", [0, 515])
+def test_its_processor_opens_what_we_write(pad, tmp_path):
+    """With the vocabulary beside it; texts are filled up as the spec says."""
+    (tmp_path / "merges.txt").write_text("#version: 0.2\nc a\nca t</w>\n")
+    how = Tokenize("huggingface", 514, 515, pad)
+    config = CLIPConfig(IMAGE, replace(WORDS, vocab=516, context=9, pool="eos", eos=515))
+    pictures = Preprocess(8, 0.8, "crop", "bicubic", centre="down")
+    export(Spec("x", config, pictures, tokenize=how), initialise(config), tmp_path / "ours", "huggingface")
+    (tmp_path / "ours" / "tokenizer.json").write_text(vocabulary(tmp_path / "merges.txt"))
+    processor, model = CLIPProcessor.from_pretrained(tmp_path / "ours"), vitjax.load(tmp_path / "ours")
+    assert model.spec.tokenize == how and model.spec.preprocess == pictures
+    texts = ["a cat", "", "cats at a cat's cafe"]
+    theirs = processor(text=texts, padding="max_length", truncation=True, return_tensors="np")["input_ids"]
+    np.testing.assert_array_equal(model.tokenize(texts), theirs)
+    assert type(processor.image_processor).__name__ == "CLIPImageProcessor"
