@@ -67,7 +67,7 @@ def test_there_and_back_with_its_vocabulary(run, place, tmp_path):
 def test_a_tower_by_itself(run, place, tmp_path):
     clip = vitjax.load("clip")
     for name in ("image", "text"):
-        code, out, err = run("convert", "theirs", tmp_path / name, "--tower", name)
+        code, _, err = run("convert", "theirs", tmp_path / name, "--tower", name)
         assert (code, err) == (0, "")
         found = vitjax.load(tmp_path / name)
         assert found.spec.config == getattr(clip.config, name) and same(found.params, clip.params[name])

@@ -174,6 +174,18 @@ def test_unreadable_pictures_keep_their_rows(run, place, tmp_path):
     np.testing.assert_allclose(found[others], expected, atol=1e-5)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_is_no_text(run, tmp_path):
+    name = os.fsdecode(os.fsencode(tmp_path / "some") + b"/caf\xe9 \xc3\xa9.png")
+    draw(tmp_path / "some" / "0.png", 0)
+    (tmp_path / "some" / "0.png").rename(name)
+    assert run("embed", tmp_path / "some", "--model", PICO, "--out", tmp_path / "f.npy")[0] == 0
+    assert json.loads((tmp_path / "f.json").read_text())["rows"] == [name]
+    assert "é.png" in (tmp_path / "f.json").read_text()
+    code, out, _ = run("classify", tmp_path / "some", "--model", PICO)
+    assert code == 0 and out.splitlines()[0].endswith("caf\\udce9 é.png")
+
+
 def test_one_compilation(place, caplog):
     """The last batch is filled up: the network is compiled for one shape, and no other."""
     model, names = vitjax.load(PICO), [str(place / "pictures" / f"{number:02}.png") for number in range(COUNT)]
