@@ -176,5 +176,5 @@ OPENAI = replace(
     reading=_openai_reading,
     says_act=True,
     write_settings=lambda spec: {},
-    ignore=SIZES,
+    ignore=(*OPEN_CLIP.ignore, *SIZES),
 )

@@ -33,11 +33,11 @@ def clip(image: int, patch: int, width: int, depth: int, heads: int, mlp: int, s
     )
 
 
-def siglip(vit: str, text: Text, vocab: int = 32000, context: int = 64, **how) -> CLIPConfig:
+def siglip(vit: str, text: Text, vocab: int = 32000, context: int = 64, projected: bool = True, **how) -> CLIPConfig:
     """SigLIP (arXiv:2303.15343, 2502.14786): timm's image tower of that name, a text tower that sees both ways."""
     image = TIMM[vit]
-    own = {"causal": False, "pool": "last", "head_bias": True, "eps": 1e-6} | how
-    return CLIPConfig(image, TextConfig(context, vocab, *text, image.width, **own), sigmoid=True)
+    own = {"causal": False, "pool": "last", "head_bias": projected, "eps": 1e-6} | how
+    return CLIPConfig(image, TextConfig(context, vocab, *text, image.width * projected, **own), sigmoid=True)
 
 
 # CLIPA (arXiv:2305.07017): the mean of the patches, short texts of BERT's vocabulary.
@@ -49,6 +49,8 @@ clipa = partial(
     causal=False,
     vit={"norm_pre": False, "pool": "mean", "norm": "after"},
 )
+# MobileCLIP 2's teacher (arXiv:2508.20691): timm's image tower, whose projection has a bias, texts seen both ways.
+mobile = partial(clip, causal=False, vit={"head_bias": True})
 xlm = partial(clip, tokens=(77, 901629), pool="eos", eos=2)
 mt5 = partial(clip, tokens=(77, 250100), pool="eos", eos=1)
 i18n = partial(siglip, vocab=250000)
@@ -75,6 +77,7 @@ CLIPS: dict[str, CLIPConfig] = {
     "clip_vit_large_patch16_224":              clip   (224, 16, *large,      768, t768),
     "clip_vit_large_patch16_320":              clip   (320, 16, *large,      768, t768),
     "clip_vit_large_patch14_224":              clip   (224, 14, *large,      768, t768),
+    "clip_vit_large_patch14_mobileclip2_224":  mobile (224, 14, *large,      768, t768),
     "clip_vit_large_patch14_280":              clip   (280, 14, *large,      768, t768),
     "clip_vit_large_patch14_336":              clip   (336, 14, *large,      768, t768),
     "clip_vit_huge_patch16_224":               clip   (224, 16, *huge,      1024, t1024),
@@ -101,7 +104,7 @@ CLIPS: dict[str, CLIPConfig] = {
     "siglip_vit_base_patch16_512":             siglip ("vit_base_patch16_siglip_512", t768),
     "siglip_vit_large_patch16_256":            siglip ("vit_large_patch16_siglip_256", t1024),
     "siglip_vit_large_patch16_384":            siglip ("vit_large_patch16_siglip_384", t1024),
-    "siglip_vit_so400m_patch16_i18n_256":      i18n   ("vit_so400m_patch16_siglip_256", t1152),
+    "siglip_vit_so400m_patch16_i18n_256":      i18n   ("vit_so400m_patch16_siglip_256", t1152, projected=False),
     "siglip_vit_so400m_patch14_224":           siglip ("vit_so400m_patch14_siglip_224", t1152, context=16),
     "siglip_vit_so400m_patch14_378":           siglip ("vit_so400m_patch14_siglip_378", t1152),
     "siglip_vit_so400m_patch14_384":           siglip ("vit_so400m_patch14_siglip_384", t1152),
@@ -141,6 +144,7 @@ OPEN_CLIP = {
     "ViT-L-16":                     "clip_vit_large_patch16_224",
     "ViT-L-16-320":                 "clip_vit_large_patch16_320",
     "ViT-L-14":                     "clip_vit_large_patch14_224",
+    "MobileCLIP2-L-14":             "clip_vit_large_patch14_mobileclip2_224",
     "ViT-L-14-280":                 "clip_vit_large_patch14_280",
     "ViT-L-14-336":                 "clip_vit_large_patch14_336",
     "ViT-H-16":                     "clip_vit_huge_patch16_224",
@@ -193,13 +197,14 @@ REFUSED = {
     "RN*":                "its image tower is a ResNet",
     "coca_*":             "its text tower writes texts, too",
     "convnext_*":         "its image tower is convolutional",
-    "*roberta-ViT-*":     "its text tower is XLM-RoBERTa or RoBERTa",
+    "*roberta-*":         "its text tower is XLM-RoBERTa or RoBERTa",
     "mt5-*":              "its text tower is mT5",
     "nllb-clip-*":        "its text tower is NLLB",
     "MobileCLIP*":        "its image tower has convolutions",
     "PE-Core-*":          "its image tower has rotary positions",
     "ViTamin-*":          "its image tower has convolutions",
     "EVA0*":              "its image tower is EVA's, which is not read yet",
+    "vit_relpos_*":       "its positions are relative",
     "swin_*":             "its image tower has attention within windows",
 }
 # fmt: on

@@ -110,6 +110,8 @@ WEIGHTS: dict[str, Weights] = {
     "clip_vit_large_patch14_224.metaclip_fullcc":            meta    ("timm/vit_large_patch14_clip_224.metaclip_2pt5b"),
     "clip_vit_large_patch14_224.dfn2b":                      dfn     ("apple/DFN2B-CLIP-ViT-L-14"),
     "clip_vit_large_patch14_224.dfn2b_s39b":                 dfnerf  ("apple/DFN2B-CLIP-ViT-L-14-39B"),
+    "clip_vit_large_patch14_mobileclip2_224.dfndr2b":
+        published("timm/MobileCLIP2-L-14-OpenCLIP", licence="apple-amlr"),
     "clip_vit_large_patch14_336.openai":                     openai  ("ViT-L-14-336px.pt",
         sha256="3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02"),
     "clip_vit_huge_patch14_224.laion2b_s32b_b79k":           plain   ("laion/CLIP-ViT-H-14-laion2B-s32B-b79K"),

@@ -113,12 +113,12 @@ def small_trunks(**sizes: Any) -> AbstractContextManager:
     return mock.patch.object(timm, "create_model", partial(timm.create_model, **TRUNK | sizes))
 
 
-def build(config: dict[str, Any]) -> nn.Module:
+def build(config: dict[str, Any], precision: str = "fp32") -> nn.Module:
     """open_clip's network of an open_clip_config.json, all of its parameters by recipe."""
     logging.disable(logging.WARNING)  # that there are no weights
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "open_clip_config.json").write_text(json.dumps(config))
-        model = open_clip.create_model(f"local-dir:{folder}", load_weights=False).eval()
+        model = open_clip.create_model(f"local-dir:{folder}", load_weights=False, precision=precision).eval()
     logging.disable(logging.NOTSET)
     state = model.state_dict()
     model.load_state_dict({key: torch.from_numpy(np.asarray(weight(key, tuple(t.shape)))) for key, t in state.items()})
