@@ -82,7 +82,7 @@ def test_logits_are_what_the_features_say(config, x, ids):
     np.testing.assert_allclose(model.encode_text(ids, normalize=True), text, atol=1e-6)
     logits = np.exp(np.float64(model.params["logit_scale"])) * image @ text.T + float(model.params.get("logit_bias", 0))
     np.testing.assert_allclose(model(x, ids)[0], logits, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(model.module.apply({"params": model.params}, x, ids)[0], logits, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(model.module.apply({"params": model.params}, x, jnp.asarray(ids))[0], logits, rtol=1e-5, atol=1e-5)
 
 
 def test_what_follows_the_end_of_a_text_does_not_count(model, ids):

@@ -83,7 +83,7 @@ class CLIP(nn.Module):
             self.logit_bias = self.param("logit_bias", nn.initializers.constant(-10.0), ())
 
     def __call__(
-        self, images: Float[Array, "B H W 3"], ids: Ids, train: bool = False
+        self, images: Float[Array, "B H W 3"], ids: Int[Array, "T N"], train: bool = False
     ) -> tuple[Float[Array, "B T"], Float[Array, "T B"]]:
         """Logits of every image for every text, and of every text for every image."""
         logits = self.logits(unit(self.image(images, train)), unit(self.text(ids, train)))
