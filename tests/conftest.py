@@ -11,6 +11,7 @@ os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_p
 os.environ["VITJAX_CACHE"] = tempfile.mkdtemp(prefix="vitjax-tests-")  # nobody's own cache is read or written
 
 import jax
+import pytest
 from jaxtyping import install_import_hook
 
 atexit.register(shutil.rmtree, os.environ["VITJAX_CACHE"], ignore_errors=True)
@@ -39,3 +40,17 @@ WARNINGS = [
 def pytest_configure(config):
     for line in WARNINGS:
         config.addinivalue_line("filterwarnings", line)
+
+
+@pytest.fixture
+def run(place, monkeypatch, capsys):
+    """Run a command in the test file's own `place`; returns (exit code, stdout, stderr)."""
+    from vitjax.cli import main
+
+    monkeypatch.chdir(place)
+
+    def run(*words) -> tuple[int, str, str]:
+        code = main([str(word) for word in words])
+        return code, *capsys.readouterr()
+
+    return run

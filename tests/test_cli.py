@@ -37,18 +37,6 @@ def place(tmp_path_factory):
     return place
 
 
-@pytest.fixture
-def run(place, monkeypatch, capsys):
-    """Run a command in `place`; returns (exit code, stdout, stderr)."""
-    monkeypatch.chdir(place)
-
-    def run(*words) -> tuple[int, str, str]:
-        code = main([str(word) for word in words])
-        return code, *capsys.readouterr()
-
-    return run
-
-
 def test_the_whole_journey(run, place, tmp_path):
     ours, back = tmp_path / "ours", tmp_path / "back"
     assert run("convert", "timm", ours)[0] == 0

@@ -37,18 +37,6 @@ def place(tmp_path_factory):
     return place
 
 
-@pytest.fixture
-def run(place, monkeypatch, capsys):
-    """Run a command in `place`; returns (exit code, stdout, stderr)."""
-    monkeypatch.chdir(place)
-
-    def run(*words) -> tuple[int, str, str]:
-        code = main([str(word) for word in words])
-        return code, *capsys.readouterr()
-
-    return run
-
-
 def same(a, b) -> bool:
     a, b = flatten_dict(a), flatten_dict(b)
     return a.keys() == b.keys() and all(np.array_equal(a[path], b[path]) for path in a)

@@ -17,7 +17,6 @@ import vitjax
 import vitjax.rows
 from tests.test_zero_shot import draw, make
 from vitjax import features, pictures
-from vitjax.cli import main
 from vitjax.config import Preprocess
 from vitjax.preprocess import preprocess
 
@@ -33,18 +32,6 @@ def place(tmp_path_factory):
     for number in range(COUNT):
         draw(place / "pictures" / f"{number:02}.png", number)
     return place
-
-
-@pytest.fixture
-def run(place, monkeypatch, capsys):
-    """Run a command in `place`; returns (exit code, stdout, stderr)."""
-    monkeypatch.chdir(place)
-
-    def run(*words) -> tuple[int, str, str]:
-        code = main([str(word) for word in words])
-        return code, *capsys.readouterr()
-
-    return run
 
 
 def left(folder: Path) -> list[str]:

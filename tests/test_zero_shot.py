@@ -11,7 +11,6 @@ from PIL import Image
 import vitjax
 from tests.test_tokenizer import LINES, OPENAI, SIZE
 from vitjax import checkpoint
-from vitjax.cli import main
 from vitjax.config import CLIPConfig, Preprocess, Source, Spec, TextConfig, ViTConfig
 from vitjax.model import initialise
 from vitjax.tokenizer import vocabulary
@@ -42,18 +41,6 @@ def place(tmp_path_factory):
     for number in range(11):
         draw(place / "pictures" / f"{number:02}.png", number)
     return place
-
-
-@pytest.fixture
-def run(place, monkeypatch, capsys):
-    """Run a command in `place`; returns (exit code, stdout, stderr)."""
-    monkeypatch.chdir(place)
-
-    def run(*words) -> tuple[int, str, str]:
-        code = main([str(word) for word in words])
-        return code, *capsys.readouterr()
-
-    return run
 
 
 def test_as_in_python(run, place):
