@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from vitjax import variants
-from vitjax.config import CLIPConfig, Error, Preprocess, Spec, TextConfig, ViTConfig
+from vitjax.config import TOWERS, CLIPConfig, Error, Preprocess, Spec, TextConfig, ViTConfig
 
 from . import open_clip_settings as settings
 from . import timm
@@ -139,6 +139,19 @@ def _reading(cfg: Any, tensors: Flat) -> Any:
     return bare if bare is not None and is_native(bare) else cfg
 
 
+def _openai_rules(cfg: Any) -> list[Rule]:
+    """OpenAI's network is the one from which open_clip's began."""
+    image, text = (getattr(cfg, name) for name in TOWERS) if isinstance(cfg, CLIPConfig) else (cfg, cfg)
+    plain = not (isinstance(cfg, CLIPConfig) and is_custom(cfg)) and image.layer_scale is text.layer_scale is None
+    if isinstance(image, ViTConfig):
+        plain &= is_native(image) and image.norm_pre and (image.pool, image.norm) == ("token", "before")
+    if isinstance(text, TextConfig):
+        plain &= text.causal and text.pool == "argmax" and not (text.classes and text.head_bias)
+    if not plain:
+        raise Error("OpenAI's CLIP is not such a network: export it in open_clip's dialect, or its own")
+    return rules(cfg)
+
+
 def _openai_settings(bundle: Bundle) -> None:
     """There are none; but they may be of a ResNet."""
     _refuse(bundle)
@@ -171,6 +184,7 @@ OPENAI = replace(
     OPEN_CLIP,
     name="openai",
     reference="openai/CLIP d05afc4",
+    rules=_openai_rules,
     recognise=lambda tensors: all(name in tensors for name in SIZES),
     read_settings=_openai_settings,
     reading=_openai_reading,

@@ -349,6 +349,17 @@ def test_what_open_clip_cannot_be_is_not_written(tmp_path):
             export(Spec("x", config), {}, tmp_path / "x.safetensors", "open_clip")
 
 
+def test_openais_network_is_one_of_all(tmp_path):
+    for cfg in NETWORKS:
+        spec, params = Spec("x", cfg), vitjax.model.initialise(cfg)
+        if cfg in (NATIVE, WORDS, replace(NATIVE, classes=0), replace(WORDS, classes=0), *NETWORKS[:2]):
+            file = export(spec, params, tmp_path / "x.safetensors", "openai")
+            assert convert(file, config=cfg, dialect="openai")[0].source.dialect == "openai"
+        else:
+            with pytest.raises(Error, match="OpenAI's CLIP is not such a network"):
+                export(spec, params, tmp_path / "x.safetensors", "openai")
+
+
 def test_padding_that_a_causal_tower_does_not_see_needs_no_tokenizer():
     """transformers fills CLIP's texts with their end."""
     filled = replace(WHOLE_SPEC, tokenize=Tokenize("huggingface", 49406, 49407, 49407))

@@ -334,9 +334,8 @@ def test_a_traced_archive_of_half_precision(tmp_path):
     assert all(torch.equal(again.state_dict()[key], tensor.float()) for key, tensor in state.items())
 
 
-# Pictures. open_clip resizes a picture before it makes it RGB, and we after. So what is the same here is RGB pictures, and
-# grey ones; of a palette (L with P's few colours, resized without any mixing), of alpha (by which Pillow weighs colours when it
-# resizes, to drop it then) and of one bit, open_clip's pixels are others. Those that timm makes are meant: see preprocess.py.
+# Pictures. open_clip makes a picture RGB after it has resized it, we do before, as timm. RGB and grey pictures are the same.
+# Others are not: Pillow resizes palettes and single bits without mixing neighbours, and weighs colours by their alpha.
 
 PHOTOGRAPHS = ["astronaut.png", "chelsea.png", "coffee.png", "china.jpg", "flower.jpg", "rocket.jpg", "camera.png", "moon.png"]
 
