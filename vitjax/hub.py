@@ -175,7 +175,7 @@ def _convert_to(folder: Path, name: str, published: bool) -> None:
             bar.update(done - bar.n)
 
         spec, params = converters.convert(src, hashing=False, progress=progress, **how)
-        if spec.source.dialect == "huggingface":  # its files do not say their name
+        if spec.source.dialect in ("huggingface", "open_clip") and not by_row:  # their files do not say their name
             spec = replace(spec, name=name.removeprefix("hf:"))
         spec = replace(spec, source=replace(spec.source, origin=source.origin))
         checkpoint.save(folder, spec, params, tokenizer=words(spec, file, fetch=True), sha256=sha256)
