@@ -461,7 +461,7 @@ BAD: dict[str, tuple[Callable[[], State], str]] = {
 @pytest.mark.parametrize(("make", "message"), BAD.values(), ids=BAD)
 def test_a_bad_file_is_refused_by_name(make, message, tmp_path):
     with pytest.raises(Error, match=message) as error:
-        convert(saved(make(), tmp_path), config=SIGLIP)
+        vitjax.load(saved(make(), tmp_path), config=SIGLIP)
     assert "x.npz" in str(error.value)
 
 

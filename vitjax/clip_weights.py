@@ -178,7 +178,6 @@ WEIGHTS: dict[str, Weights] = {
     "google/siglip-large-patch16-384":                hf_sig  ("siglip_vit_large_patch16_384"),
     "google/siglip-so400m-patch14-224":               hf_sig  ("siglip_vit_so400m_patch14_224"),
     "google/siglip-so400m-patch14-384":               hf_sig  ("siglip_vit_so400m_patch14_384"),
-    "google/siglip-so400m-patch16-256-i18n":          hf_sig  ("siglip_vit_so400m_patch16_i18n_256"),
     "google/siglip2-base-patch32-256":                hf_sig2 ("siglip2_vit_base_patch32_256"),
     "google/siglip2-base-patch16-224":                hf_sig2 ("siglip2_vit_base_patch16_224"),
     "google/siglip2-base-patch16-256":                hf_sig2 ("siglip2_vit_base_patch16_256"),
