@@ -38,7 +38,8 @@ class Dialect:
     write_metadata: Callable[[Spec], dict[str, str]] = lambda spec: {"format": "pt"}  # in its header
     kinds: tuple[type[Config], ...] = (ViTConfig,)  # of networks
     rows: Mapping[str, Config] = field(default_factory=lambda: variants.TIMM)  # of ours, that its networks may go by
-    says_act: bool = True  # whether its settings, or its code, or a row's name say the activation, which no tensor tells
+    # whether a row of ours says the activation of a file without settings, which no tensor tells
+    says_act: Callable[[Any], bool] = lambda config: True
     ignore: tuple[str, ...] = ()  # regular expressions of tensors that are no parameters, of the respelt names
     # of a network of the user's own (--config)
     pictures: Preprocess = field(default_factory=Preprocess)  # but for their size

@@ -181,6 +181,7 @@ HUGGINGFACE = Dialect(
     write_settings=write_settings,
     kinds=(ViTConfig, TextConfig, CLIPConfig),
     rows=variants.TIMM | variants.CLIPS,
+    says_act=lambda config: not isinstance(config, CLIPConfig) or config.sigmoid,  # CLIPs were trained with either
     ignore=huggingface_clip.BUFFERS,
     pictures=Preprocess(fit="squash", resample="bilinear", mean=HALF, std=HALF, crop=1.0),
     texts=Tokenize("huggingface", pad=Tokenize.end),

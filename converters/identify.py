@@ -94,18 +94,18 @@ def _sizes(config: Config) -> list[tuple[int, ...]]:
 def _row(bundle: Bundle, dialect: Dialect, spec: Spec, reference: str | None, act: Act | None) -> Spec:
     """A row of ours, as the library of the dialect runs the weights, or as timm does."""
     config = dialect.reading(spec.config, bundle.tensors)
+    # timm has no more of a CLIP than its image tower
     references = (dialect.name, TIMM.name) if isinstance(spec.config, ViTConfig) else (dialect.name,)
     if reference is not None and reference not in references:
         raise unknown("reference", reference, references)
-    timms = isinstance(config, ViTConfig)  # timm has no more of a CLIP than its image tower
-    if reference == TIMM.name and timms:
+    if reference == TIMM.name:
         config = replace(config, **{key: getattr(spec.config, key) for key in ("act", "eps", "interpolation")})
     elif dialect is not TIMM:
         spec = replace(spec, source=replace(spec.source, reference=dialect.reference))
     bare = spec.name in variants.VARIANTS  # an architecture, unlike a tag, does not say everything
     if act is not None:
         config = with_act(config, act)
-    elif bare and not _says_act(dialect, config):
+    elif bare and not dialect.says_act(config):
         tags = [tag for tag in variants.WEIGHTS if variants.architecture_of(tag) == spec.name]
         published = f"of published weights the name ({', '.join(tags[:3])}{', ...' if tags[3:] else ''}); " if tags else ""
         raise Error(
@@ -117,12 +117,6 @@ def _row(bundle: Bundle, dialect: Dialect, spec: Spec, reference: str | None, ac
         classes = _classes(dialect, spec.config, bundle.tensors)
         return spec if classes in (None, spec.config.classes) else with_classes(spec, classes)
     return spec
-
-
-def _says_act(dialect: Dialect, config: Config) -> bool:
-    """Whether the row of an architecture has the activation of a file without settings."""
-    either = isinstance(config, CLIPConfig) and not config.sigmoid  # in transformers' config.json, each CLIP has its own
-    return dialect.says_act and not (dialect is HUGGINGFACE and either)
 
 
 def named(variant: str) -> Spec:

@@ -178,7 +178,7 @@ OPEN_CLIP = Dialect(
     rows=variants.CLIPS,
     ignore=(r"(text\.)?attn_mask",),  # a buffer of older files
     pictures=Preprocess(crop=1.0, mean=MEAN, std=STD),
-    says_act=False,
+    says_act=lambda config: False,
 )
 OPENAI = replace(
     OPEN_CLIP,
@@ -188,7 +188,7 @@ OPENAI = replace(
     recognise=lambda tensors: all(name in tensors for name in SIZES),
     read_settings=_openai_settings,
     reading=_openai_reading,
-    says_act=True,
+    says_act=lambda config: True,
     write_settings=lambda spec: {},
     ignore=(*OPEN_CLIP.ignore, *SIZES),
 )

@@ -55,7 +55,7 @@ class TextModel:
     def tokenize(self, texts: str | Sequence[str]) -> Int[np.ndarray, "B N"]:
         """Texts as the (B, context) int32 ids that this network was trained on; longer ones are cut off."""
         if self.tokenizer is None:
-            raise Error(f"{self.spec.name} has no vocabulary. {NEXT}")
+            raise Error(f"{self.spec.name} has no vocabulary: with load(..., tokenizer=FILE), {NEXT}")
         return _tokenizer(self.tokenizer, self.spec.tokenize or Tokenize(), self.config.context, self.config.vocab)(texts)
 
     def __call__(self, ids: Ids) -> Float[Array, "B E"]:

@@ -75,10 +75,8 @@ def _offline(repo: str, revision: str | None, groups: Groups, error: Exception, 
     for group in groups:
         with contextlib.suppress(Exception):  # not in the cache, or not all of it
             folder = Path(snapshot_download(repo, revision=revision, allow_patterns=[*group, *SETTINGS], local_files_only=True))
-            return (
-                folder
-                / choose(f"hf:{repo}", [path.name for path in folder.iterdir() if fnmatchcase(path.name, group[0])], groups)[0]
-            )
+            names = [path.name for path in folder.iterdir() if fnmatchcase(path.name, group[0])]
+            return folder / choose(f"hf:{repo}", names, groups)[0]
     raise error
 
 

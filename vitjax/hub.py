@@ -20,7 +20,7 @@ from .model import Model, Params, abstract, initialise
 from .tokenizer import Tokenizer, vocabulary
 
 EMBEDDED = Path(__file__).parent / "pretrained"  # small enough to travel in the package
-OPEN_CLIP = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # in repositories of several spellings
+OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # in repositories of several spellings
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -185,7 +185,7 @@ def _downloaded(name: str, source: Source, folder: Path) -> Path:
     """The published file, or the error that says what to do with one's own copy."""
     try:
         if source.origin.startswith("hf:"):
-            return download.repository(source.origin, OPEN_CLIP if source.dialect == "open_clip" else ())
+            return download.repository(source.origin, OPEN_CLIP_FILES if source.dialect == "open_clip" else ())
         return download.address(source.origin, cache() / "files", source.sha256)
     except Error as error:
         by_hand = f"With the file here: vitjax convert FILE {folder} --variant {name}"
