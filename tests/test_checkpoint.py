@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from etils import epath
 
 import vitjax
-from vitjax import Error, Preprocess, Source, Spec, ViTConfig, checkpoint, hub, manifest
+from vitjax import Error, Preprocess, Source, Spec, ViTConfig, checkpoint, draft, hub, manifest
 from vitjax.model import initialise
 
 CONFIG = ViTConfig((32, 48), 8, 32, 2, 4, 64, 3, layer_scale=0.1)
@@ -124,6 +126,24 @@ def test_a_failure_leaves_the_old_folder_and_no_trace(folder, params, monkeypatc
             checkpoint.save(place, replace(SPEC, name="new"), params, overwrite=True)
     assert os.listdir(folder.parent) == ["mine"]
     assert equal(hub.restore(folder)[1], params)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="a call that only Linux has")
+def test_pages_on_disk_are_let_go_while_writing(tmp_path, monkeypatch):
+    told: list = []
+    (data := tmp_path / "params.tmp" / "ocdbt.process_0" / "d").mkdir(parents=True)
+    (data / "x").write_bytes(b"weights")
+    twice = threading.Semaphore(0)
+
+    def fadvise(file, *how):
+        told.append((os.readlink(f"/proc/self/fd/{file}"), how))
+        twice.release()
+        raise OSError("renamed meanwhile")
+
+    monkeypatch.setattr(os, "posix_fadvise", fadvise)
+    with draft.letting_go(epath.Path(tmp_path / "params")):  # what fails once is tried again
+        assert all(twice.acquire(timeout=10) for _ in range(2))
+    assert set(told) == {(str(data / "x"), (0, 0, os.POSIX_FADV_DONTNEED))}
 
 
 def test_a_full_disk_is_one_line(folder, params):

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 from etils import epath
 
 from .config import Error
+
+LET_GO = 0.05  # seconds between two times that the system is told what it need not keep in memory
 
 
 @contextlib.contextmanager
@@ -43,6 +47,31 @@ def recover(path: epath.PathLike) -> None:
     if not path.exists() and old.exists():
         with contextlib.suppress(OSError):  # its writer lives, and was quicker
             old.rename(path)
+
+
+@contextlib.contextmanager
+def letting_go(folder: epath.Path) -> Iterator[None]:
+    """While the block runs, what is on disk of the folder leaves the system's memory.
+
+    So the disk begins early, and pages are written again instead of new ones, which on a virtual machine cost six times the
+    writing: a third of the time of a conversion. Who loads the folder next reads the disk.
+    """
+    done = threading.Event()
+
+    def sweep() -> None:
+        while not done.wait(LET_GO):
+            with contextlib.suppress(OSError):  # Orbax renames its folders meanwhile
+                for path in Path(folder).parent.glob(f"{folder.name}*/**/d/*"):
+                    with path.open("rb") as file:
+                        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+    thread = threading.Thread(target=sweep, daemon=True)
+    if "://" not in str(folder) and hasattr(os, "posix_fadvise"):
+        thread.start()
+    try:
+        yield
+    finally:
+        done.set()
 
 
 def _replace(path: epath.Path, draft: epath.Path) -> None:

@@ -20,6 +20,7 @@ import orbax.checkpoint as ocp
 import tensorstore as ts
 from etils import epath
 
+from .draft import letting_go
 from .manifest import Entry
 
 ROW = 2**20  # bytes from which on a row of a leaf (a layer of a stacked one) is a chunk by itself
@@ -141,7 +142,7 @@ def write(folder: epath.PathLike, params: Mapping[str, Any], stop: threading.Eve
     registry = ocp.type_handlers.create_type_handler_registry((Leaf, rows), (jax.Array, _Spread(stop)))
     # Weights hardly compress (7 %), and compressing takes twice the time.
     handler = ocp.PyTreeCheckpointHandler(use_compression=False, type_handler_registry=registry)
-    with ocp.Checkpointer(handler) as checkpointer:
+    with letting_go(absolute(folder)), ocp.Checkpointer(handler) as checkpointer:
         checkpointer.save(absolute(folder), args=ocp.args.PyTreeSave(tree))
     entries = rows.entries | {path: Stored(folder, path).entry() for path in spread}
     return {path: entries[path] for path in sorted(entries)}
