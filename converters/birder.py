@@ -11,7 +11,7 @@ from . import birder_settings
 from .dialect import Dialect
 from .mapping import Rule, conv, dense, norm
 from .stored import Flat
-from .timm import attention, pool
+from .timm import attention, pool, qkv
 
 
 def rules(cfg: ViTConfig) -> list[Rule]:
@@ -49,13 +49,14 @@ def _without(cfg: ViTConfig) -> dict[str, bool]:
         "the mean of registers": cfg.pool == "mean" and cfg.pool_prefix and cfg.registers > 0,
         "representation": cfg.representation > 0,
         "distilled": cfg.distilled,
+        "rotary": cfg.rotary,
         f"an image of {hw(cfg.image)} in patches of {cfg.patch}": any(side % cfg.patch for side in hw(cfg.image)),
     }
 
 
 def _block(cfg: ViTConfig) -> list[Rule]:
     out = norm("blocks/norm1", "encoder.block.{i}.norm1") + norm("blocks/norm2", "encoder.block.{i}.norm2")
-    out += attention(cfg, "encoder.block.{i}.attn")
+    out += attention(cfg, "encoder.block.{i}.attn", qkv(cfg, "encoder.block.{i}.attn"))
     if cfg.layer_scale is not None:
         out += [Rule(f"blocks/scale{n}", f"encoder.block.{{i}}.layer_scale_{n}.gamma", "c -> c") for n in (1, 2)]
     ours, theirs = "blocks/mlp", "encoder.block.{i}.mlp"

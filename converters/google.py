@@ -34,6 +34,7 @@ BLOCKS = {
 }  # fmt: skip
 WITHOUT = BLOCKS | {
     "registers": 0, "patch_bias": True, "norm_pre": False, "norm": "before", "head_bias": True, "distilled": False,
+    "rotary": False,
 }  # fmt: skip
 
 INLINED = "probe", "MultiHeadDotProductAttention_0/", "LayerNorm_0/", "MlpBlock_0/"  # MAPHead_0's, before it was a module

@@ -56,7 +56,14 @@ SIGLIP_TEXTS, SIGLIP2_TEXTS, GEMMA = Tokenize("canonical", None, 1, 1), Tokenize
 NO, YES, SOME = (False,), (True,), range(1, 10**9)
 BLOCKS: dict[str, Iterable[Any]] = {"act": WRITTEN, "qkv_bias": YES, "bias": YES, "layer_scale": (None,)}
 BLOCKS |= dict.fromkeys(("qk_norm", "attn_norm", "mlp_norm", "gated", "norm_post"), NO)
-IMAGE = BLOCKS | {"registers": (0,), "positions": ("all",), "norm": ("before",), "representation": (0,), "distilled": NO}
+IMAGE = BLOCKS | {
+    "registers": (0,),
+    "positions": ("all",),
+    "norm": ("before",),
+    "representation": (0,),
+    "distilled": NO,
+    "rotary": NO,
+}
 POSSIBLE: dict[str, dict[str, Iterable[Any]]] = {
     "clip_vision_model": IMAGE | {"cls": YES, "patch_bias": NO, "norm_pre": YES, "pool": ("token",)},
     "clip_text_model": BLOCKS | {"causal": YES, "pool": ("argmax", "eos")},

@@ -104,6 +104,7 @@ def model_type(cfg: ViTConfig) -> str:
         "registers": range(1, 10**6) if kind == "dinov2_with_registers" else (int(kind == "deit"),),
         "registers_first": (False,),
         "positions": ("cls",) if kind == "dinov2_with_registers" else ("all",),
+        "rotary": (False,),
         "patch_bias": (True,),
         "norm_pre": (False,),
         "gated": (True, False) if dino else (False,),

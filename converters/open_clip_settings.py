@@ -51,7 +51,7 @@ BLOCKS: dict[str, Any] = dict(
     qkv_bias=True, bias=True, qk_norm=False, attn_norm=False, mlp_norm=False, gated=False, norm_post=False
 )
 NATIVE = BLOCKS | dict(
-    cls=True, registers=0, positions="all", patch_bias=False, pool_prefix=False, representation=0, distilled=False
+    cls=True, registers=0, positions="all", patch_bias=False, pool_prefix=False, representation=0, distilled=False, rotary=False
 )
 
 

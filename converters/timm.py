@@ -1,17 +1,21 @@
 """timm's dialect: what `VisionTransformer` of timm/models/vision_transformer.py (1.0.31) calls its tensors and settings.
 
-deit.py's models (the not distilled ones) are spelt the same.
+deit.py's models (the not distilled ones) are spelt the same; `Eva` of eva.py has its own words for a few of them.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from vitjax.config import Error, ViTConfig
 
 from . import timm_settings
 from .dialect import Dialect
 from .mapping import Rule, conv, dense, norm
+from .timm_settings import is_eva
 
 # What of a network timm's VisionTransformer has not: these values, and any but these.
+QKV = ("query", "key", "value")
 NEVER = {"positions": "cls", "pool": "token_mean"}
 WITHOUT = {"registers_first": False, "representation": 0, "distilled": False, "pool_act": None, "pool_eps": None}
 
@@ -46,25 +50,42 @@ def rules(cfg: ViTConfig) -> list[Rule]:
 
 def _block(cfg: ViTConfig) -> list[Rule]:
     out = norm("blocks/norm1", "blocks.{i}.norm1") + norm("blocks/norm2", "blocks.{i}.norm2")
-    out += attention(cfg, "blocks.{i}.attn")
+    out += attention(cfg, "blocks.{i}.attn", eva_qkv(cfg) if is_eva(cfg) else qkv(cfg, "blocks.{i}.attn"))
     if cfg.layer_scale is not None:
-        out += [Rule(f"blocks/scale{n}", f"blocks.{{i}}.ls{n}.gamma", "c -> c") for n in (1, 2)]
+        scale = "blocks.{{i}}.gamma_{n}" if is_eva(cfg) else "blocks.{{i}}.ls{n}.gamma"
+        out += [Rule(f"blocks/scale{n}", scale.format(n=n), "c -> c") for n in (1, 2)]
     return out + _mlp(cfg)
 
 
-def attention(cfg: ViTConfig, theirs: str) -> list[Rule]:
-    """The attention of a block: query, key and value are one tensor of theirs. birder has taken it over."""
+def attention(cfg: ViTConfig, theirs: str, products: list[Rule]) -> list[Rule]:
+    """The attention of a block, its `products` query, key and value among it. birder has taken it over."""
     ours = "blocks/attn"
-    out = [Rule(ours + "/{query,key,value}/kernel", f"{theirs}.qkv.weight", "(part head d) c -> part c head d")]
-    if cfg.qkv_bias:
-        parts = "{query,0,value}" if cfg.qkv_bias == "qv" else "{query,key,value}"
-        out += [Rule(f"{ours}/{parts}/bias", f"{theirs}.qkv.bias", "(part head d) -> part head d")]
     if cfg.qk_norm:
-        out += norm(f"{ours}/query_norm", f"{theirs}.q_norm") + norm(f"{ours}/key_norm", f"{theirs}.k_norm")
+        products += norm(f"{ours}/query_norm", f"{theirs}.q_norm") + norm(f"{ours}/key_norm", f"{theirs}.k_norm")
     if cfg.attn_norm:
-        out += norm(f"{ours}/norm", f"{theirs}.norm")
-    out += [Rule(f"{ours}/out/kernel", f"{theirs}.proj.weight", "c (head d) -> head d c")]
-    return out + ([Rule(f"{ours}/out/bias", f"{theirs}.proj.bias", "c -> c")] if cfg.bias else [])
+        products += norm(f"{ours}/norm", f"{theirs}.norm")
+    products += [Rule(f"{ours}/out/kernel", f"{theirs}.proj.weight", "c (head d) -> head d c")]
+    return products + ([Rule(f"{ours}/out/bias", f"{theirs}.proj.bias", "c -> c")] if cfg.bias else [])
+
+
+def qkv(cfg: ViTConfig, theirs: str) -> list[Rule]:
+    """Query, key and value as one tensor of theirs, in whose bias EVA's key has zeros."""
+    out = [Rule("blocks/attn/{query,key,value}/kernel", f"{theirs}.qkv.weight", "(part head d) c -> part c head d")]
+    parts = "{query,0,value}" if cfg.qkv_bias == "qv" else "{query,key,value}"
+    bias = Rule(f"blocks/attn/{parts}/bias", f"{theirs}.qkv.bias", "(part head d) -> part head d")
+    return [*out, bias] if cfg.qkv_bias else out
+
+
+def eva_qkv(cfg: ViTConfig) -> list[Rule]:
+    """The same in `EvaAttention`: one tensor or three, and the biases of query and value by themselves."""
+    ours, theirs = "blocks/attn", "blocks.{i}.attn"
+    if cfg.qkv_fused:
+        out, bias = qkv(replace(cfg, qkv_bias=False), theirs), "_bias"
+    else:
+        out = [Rule(f"{ours}/{n}/kernel", f"{theirs}.{n[0]}_proj.weight", "(head d) c -> c head d") for n in QKV]
+        bias = "_proj.bias"
+    biased = ("query", "value") if cfg.qkv_bias else ()
+    return out + [Rule(f"{ours}/{n}/bias", f"{theirs}.{n[0]}{bias}", "(head d) -> head d") for n in biased]
 
 
 def _mlp(cfg: ViTConfig) -> list[Rule]:

@@ -34,6 +34,11 @@ FITS = {"center": "crop", "squash": "squash", "border": "border"}
 ACTS = {"gelu": "gelu", "gelu_tanh": "gelu_tanh", "quick_gelu": "quick_gelu", "silu": "silu", "swish": "silu"}
 
 
+def is_eva(cfg: ViTConfig) -> bool:
+    """Whether timm's class for such a network is `Eva`; else it is `VisionTransformer`."""
+    return cfg.rotary or cfg.qkv_bias == "qv"
+
+
 def read(bundle: Bundle) -> Spec | None:
     """The Spec of a folder whose config.json is timm's; None where there is none, or it is another library's."""
     if bundle.config is None or "architecture" not in bundle.config:

@@ -45,7 +45,7 @@ class Text(nn.Module):
     def forward_features(self, ids: Ids, train: bool = False) -> Float[Array, "B N C"]:
         """All tokens after the final norm."""
         rates = jnp.linspace(0, self.cfg.drop_path, self.cfg.depth)
-        x, _ = self.blocks(self.embed(ids), rates, train)
+        x, _ = self.blocks(self.embed(ids), rates, train, None)
         return self.norm(x)
 
     def forward_head(self, tokens: Float[Array, "B N C"], ids: Ids, pre_logits: bool = False) -> Float[Array, "B K"]:

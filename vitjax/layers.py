@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from .attention import attend
-from .config import TextConfig, ViTConfig
+from .config import TextConfig, ViTConfig, hw
 
 Tower = ViTConfig | TextConfig  # what goes through Blocks
 INIT = nn.initializers.truncated_normal(0.02)
@@ -48,14 +50,43 @@ class LayerNorm(nn.Module):
         return (y * jnp.broadcast_to(scale, y.shape) + jnp.broadcast_to(bias, y.shape)).astype(x.dtype)
 
 
+@cache
+def places(cfg: ViTConfig) -> np.ndarray:
+    """(2, tokens, head width): sine and cosine of the angle by which a query or key at its place is turned, pair by pair.
+
+    As timm/layers/pos_embed_sincos.py (build_rotary_pos_embed) and EVA-02/asuka/rope.py have them: half of the pairs tell the
+    row, half the column. In float32, as there, and once for a network: cos(16) by another rounding of 16 is another number.
+    Tokens before the patches are not turned.
+    """
+    bands = np.float32(10000) ** -(np.arange(cfg.head_width // 4, dtype=np.float32) / np.float32(cfg.head_width // 4))
+    axes = [np.arange(n, dtype=np.float32) for n in cfg.grid]
+    if cfg.rotary_grid is not None:
+        axes = [axis / np.float32(len(axis)) * np.float32(n) for axis, n in zip(axes, hw(cfg.rotary_grid), strict=True)]
+    angles = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 2, 1) * bands
+    angles = np.pad(angles.reshape(len(angles), -1).repeat(2, axis=1), ((cfg.prefix, 0), (0, 0)))
+    return np.stack([np.sin(angles), np.cos(angles)])
+
+
+def turn(x: Float[Array, "B H N D"], angles: Float[Array, "2 N D"]) -> Float[Array, "B H N D"]:
+    """Every pair (a, b) of x turned by its angle: (a cos - b sin, b cos + a sin), in float32."""
+    sin, cos = jnp.broadcast_to(angles[:, None, None], (2, *x.shape))
+    a, b = jnp.moveaxis(x.reshape(*x.shape[:-1], -1, 2).astype(jnp.float32), -1, 0)
+    return (x.astype(jnp.float32) * cos + jnp.stack([-b, a], -1).reshape(x.shape) * sin).astype(x.dtype)
+
+
 class Attention(nn.Module):
-    """Multi-head attention of x to `context` (to itself, if None)."""
+    """Multi-head attention of x to `context` (to itself, if None); `angles` as `places` has them, where positions are rotary."""
 
     cfg: Tower
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B N C"], context: Float[Array, "B M C"] | None = None) -> Float[Array, "B N C"]:
+    def __call__(
+        self,
+        x: Float[Array, "B N C"],
+        context: Float[Array, "B M C"] | None = None,
+        angles: Float[Array, "2 N D"] | None = None,
+    ) -> Float[Array, "B N C"]:
         cfg, shape = self.cfg, (self.cfg.width, self.cfg.heads, self.cfg.head_width)
         context = x if context is None else context
         q = linear("bnc,chd->bhnd", shape, bool(cfg.qkv_bias), self.dtype, "query")(x)
@@ -64,6 +95,8 @@ class Attention(nn.Module):
         if cfg.qk_norm:
             q = LayerNorm(cfg.eps, name="query_norm")(q)
             k = LayerNorm(cfg.eps, name="key_norm")(k)
+        if angles is not None:
+            q, k = turn(q, angles), turn(k, angles)
         y = attend(q, k, v, cfg.causal and context is x)
         if cfg.attn_norm:
             y = y.transpose(0, 2, 1, 3).reshape(x.shape)  # over all heads at once: B H N D -> B N (H D)
@@ -98,12 +131,14 @@ class Block(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B N C"], rate: Float[Array, ""], train: bool) -> tuple[Array, None]:
-        x = self.add(x, Attention(self.cfg, self.dtype, name="attn"), 1, rate, train)
+    def __call__(
+        self, x: Float[Array, "B N C"], rate: Float[Array, ""], train: bool, angles: Float[Array, "2 N D"] | None = None
+    ) -> tuple[Array, None]:
+        x = self.add(x, partial(Attention(self.cfg, self.dtype, name="attn"), angles=angles), 1, rate, train)
         x = self.add(x, Mlp(self.cfg, self.dtype, name="mlp"), 2, rate, train)
         return x, None  # (carry, output): the shape nn.scan asks for
 
-    def add(self, x: Array, branch: nn.Module, number: int, rate: Array, train: bool) -> Array:
+    def add(self, x: Array, branch: Callable[[Array], Array], number: int, rate: Array, train: bool) -> Array:
         """x + the branch, normed before or after, scaled, and dropped for some images while training."""
         cfg = self.cfg
         norm = LayerNorm(cfg.eps, name=f"norm{number}")
@@ -124,7 +159,7 @@ def stack(cfg: Tower, dtype: DTypeLike) -> nn.Module:
         Block,
         variable_axes={"params": 0, "intermediates": 0},
         split_rngs={"params": True, "drop_path": True},
-        in_axes=(0, nn.broadcast),  # type: ignore[arg-type]
+        in_axes=(0, nn.broadcast, nn.broadcast),  # type: ignore[arg-type]
         length=cfg.depth,
     )
     return scanned(cfg, dtype)

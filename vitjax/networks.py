@@ -28,7 +28,9 @@ class Blocks:
     attn_norm: bool = False  # LayerNorm before the attention's output product
     mlp_norm: bool = False  # LayerNorm before the MLP's second product
     gated: bool = False  # act(gate(x)) * up(x)
-    packed: bool = False  # published files hold gate and up as one tensor; the network is the same
+    # How published files hold tensors that are the same network either way:
+    packed: bool = False  # gate and up as one
+    qkv_fused: bool = True  # query, key and value as one
     norm_post: bool = False  # x + norm(f(x)) instead of x + f(norm(x))
     layer_scale: float | None = None  # initial value of a learned scale of each branch (CaiT, arXiv:2103.17239)
     drop_path: float = 0.0  # rate of the last block when training; the first has 0, linear between
@@ -57,6 +59,10 @@ class ViTConfig(Blocks):
     registers_first: bool = False  # they lead the sequence instead (birder)
     positions: Literal["all", "cls", "patches", "none"] = "all"  # which tokens have a learned one; "cls": class token and patches
     interpolation: Literal["cubic", "cubic-pytorch", "bilinear"] = "cubic"  # of positions for another image size: surgery.py
+    # Queries and keys of patches are turned by their places (EVA-02, arXiv:2303.11331), which are scaled onto a grid of so many
+    # patches down and across, whatever the image has; None: they are as they are
+    rotary: bool = False
+    rotary_grid: Size | None = None
     patch_bias: bool = True
     norm_pre: bool = False  # a norm before the first block (CLIP)
     # output
@@ -73,14 +79,19 @@ class ViTConfig(Blocks):
 
     def __post_init__(self) -> None:
         _check(self, ("patch", "width", "depth", "heads", "mlp"), ("classes", "registers", "representation"))
-        if isinstance(self.image, tuple) and self.image[0] == self.image[1]:
-            object.__setattr__(self, "image", self.image[0])  # one spelling of a square
+        for name in "image", "rotary_grid":  # one spelling of a square
+            if isinstance(size := getattr(self, name), tuple) and size[0] == size[1]:
+                object.__setattr__(self, name, size[0])
         if min(self.grid) < 1:
             raise Error(f"image {self.image} is smaller than one patch of {self.patch}; give a larger image or a smaller patch")
         if (self.pool.startswith("token") or self.positions == "cls") and not self.cls:
             raise Error("pool='token' and positions='cls' need the class token: set cls=True, or others")
         if self.distilled and not (self.registers and self.pool == "token" and not self.representation):
             raise Error("distilled=True needs registers=1 and pool='token', without a representation: its heads see two tokens")
+        if self.rotary and self.head_width % 4:
+            raise Error(f"rotary=True needs heads whose width is a multiple of 4, not {self.head_width}: a pair for each axis")
+        if self.rotary_grid is not None and (not self.rotary or min(hw(self.rotary_grid)) < 1):
+            raise Error(f"rotary_grid {self.rotary_grid} is for rotary=True, and of at least one patch a side")
         if not self.registers:  # one spelling of the same
             object.__setattr__(self, "positions", "all" if self.positions == "cls" else self.positions)
         if not (self.registers and self.cls):

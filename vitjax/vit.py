@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from .config import ViTConfig
-from .layers import INIT, LayerNorm, Pool, linear, stack
+from .layers import INIT, LayerNorm, Pool, linear, places, stack
 
 
 class ViT(nn.Module):
@@ -71,7 +71,8 @@ class ViT(nn.Module):
     def forward_features(self, images: Float[Array, "B H W 3"], train: bool = False) -> Float[Array, "B N C"]:
         """All tokens after the last block, and after the final norm where that comes before pooling."""
         rates = jnp.linspace(0, self.cfg.drop_path, self.cfg.depth)
-        x, _ = self.blocks(self.embed(images), rates, train)
+        angles = jnp.asarray(places(self.cfg)) if self.cfg.rotary else None
+        x, _ = self.blocks(self.embed(images), rates, train, angles)
         return self.norm(x) if self.cfg.norm == "before" else x
 
     def forward_head(self, tokens: Float[Array, "B N C"], pre_logits: bool = False) -> Float[Array, "B K"]:

@@ -26,6 +26,11 @@ giant      =  1408,   40,   16,  6144
 giantopt   =  1536,   40,   16,  6144
 giant2     =  1536,   40,   24,  4096  # DINOv2's; gated, 4096 is one of two halves
 gigantic   =  1664,   48,   16,  8192
+enormous   =  1792,   64,   16, 15360
+tiny23     =   192,   12,    3,   512  # of a gated MLP, two thirds
+small23    =   384,   12,    6,  1024
+base23     =   768,   12,   12,  2048
+large23    =  1024,   24,   16,  2730
 
 vit        = ViTConfig
 clip       = partial(vit, patch_bias=False, norm_pre=True, eps=1e-5)  # the head is CLIP's projection
@@ -40,6 +45,11 @@ tips       = partial(vit, classes=0, positions="patches", registers=1, layer_sca
 flexi      = partial(vit, positions="patches")
 deit3      = partial(vit, positions="patches", layer_scale=1e-6)
 test       = partial(gap, registers=1, layer_scale=1e-5)
+eva        = partial(vit, qkv_bias="qv", pool="mean", norm="after")
+eva02      = partial(eva, act="silu", gated=True, packed=True, rotary=True, rotary_grid=16)
+eva02sub   = partial(eva02, packed=False, qkv_fused=False, mlp_norm=True)  # sub-LN
+evaclip    = partial(vit, qkv_bias="qv")
+eva02clip  = partial(eva02sub, attn_norm=True, pool="token", norm="before")
 reg        = partial(vit, registers_first=True)
 probe      = partial(vit, cls=False, pool="map", pool_act="gelu", pool_eps=1e-5)
 
@@ -112,6 +122,23 @@ TIMM: dict[str, ViTConfig] = {
     # EVA-L (arXiv:2211.07636) and FlexiViT (arXiv:2212.08013), which saw all patch sizes and is published at 16
     "eva_large_patch14_196":                   vit      (196, 14, *large,           pool="mean", norm="after"),
     "eva_large_patch14_336":                   vit      (336, 14, *large,           pool="mean", norm="after"),
+    "eva_giant_patch14_224":                   eva      (224, 14, *giant),
+    "eva_giant_patch14_336":                   eva      (336, 14, *giant),
+    "eva_giant_patch14_560":                   eva      (560, 14, *giant),
+    "eva_giant_patch14_clip_224":              evaclip  (224, 14, *giant,    1024),
+    # EVA-02 (arXiv:2303.11331) and EVA-CLIP's towers (arXiv:2303.15389)
+    "eva02_tiny_patch14_224":                  eva02    (224, 14, *tiny23,      0),
+    "eva02_tiny_patch14_336":                  eva02    (336, 14, *tiny23),
+    "eva02_small_patch14_224":                 eva02    (224, 14, *small23,     0),
+    "eva02_small_patch14_336":                 eva02    (336, 14, *small23),
+    "eva02_base_patch14_224":                  eva02sub (224, 14, *base23,      0),
+    "eva02_base_patch14_448":                  eva02sub (448, 14, *base23),
+    "eva02_large_patch14_224":                 eva02sub (224, 14, *large23,     0),
+    "eva02_large_patch14_448":                 eva02sub (448, 14, *large23),
+    "eva02_base_patch16_clip_224":             eva02clip(224, 16, *base23,    512),
+    "eva02_large_patch14_clip_224":            eva02clip(224, 14, *large23,   768),
+    "eva02_large_patch14_clip_336":            eva02clip(336, 14, *large23,   768),
+    "eva02_enormous_patch14_clip_224":         evaclip  (224, 14, *enormous,   1024, norm_post=True),
     "flexivit_small":                          flexi    (240, 16, *small),
     "flexivit_base":                           flexi    (240, 16, *base),
     "flexivit_large":                          flexi    (240, 16, *large),
