@@ -1,4 +1,4 @@
-"""Every CLIP as a row: OpenAI's and open_clip's with towers of their own, and SigLIP. Stdlib only."""
+"""Every CLIP as a row: OpenAI's and open_clip's with towers of their own, EVA-CLIP and SigLIP. Stdlib only."""
 
 from functools import partial
 from typing import Any
@@ -38,6 +38,12 @@ def siglip(vit: str, text: Text, vocab: int = 32000, context: int = 64, projecte
     image = TIMM[vit]
     own = {"causal": False, "pool": "last", "head_bias": projected, "eps": 1e-6} | how
     return CLIPConfig(image, TextConfig(context, vocab, *text, image.width * projected, **own), sigmoid=True)
+
+
+def eva(vit: str, text: Text) -> CLIPConfig:
+    """EVA-CLIP (arXiv:2303.15389): timm's image tower of that name, whose classifier is the projection, and CLIP's text tower."""
+    image = TIMM[vit]
+    return CLIPConfig(image, TextConfig(77, 49408, *text, image.classes))
 
 
 # CLIPA (arXiv:2305.07017): the mean of the patches, short texts of BERT's vocabulary.
@@ -97,6 +103,14 @@ CLIPS: dict[str, CLIPConfig] = {
     "clip_vit_huge_patch14_clipa_336":         clipa  (336, 14, *huge,      1024, t1024),
     "clip_vit_gigantic_patch14_clipa_224":     clipa  (224, 14, *gigantic,  1280, t1280),
     "clip_vit_gigantic_patch14_clipa_336":     clipa  (336, 14, *gigantic,  1280, t1280),
+    # open_clip makes giant's of eva_giant_patch14_224, pooled by its class token: the same network
+    "clip_eva_giant_patch14_224":              eva    ("eva_giant_patch14_clip_224", t768),
+    "clip_eva_giant_patch14_plus_224":         eva    ("eva_giant_patch14_clip_224", t1024),
+    "clip_eva02_base_patch16_224":             eva    ("eva02_base_patch16_clip_224", t512),
+    "clip_eva02_large_patch14_224":            eva    ("eva02_large_patch14_clip_224", t768),
+    "clip_eva02_large_patch14_336":            eva    ("eva02_large_patch14_clip_336", t768),
+    "clip_eva02_enormous_patch14_224":         eva    ("eva02_enormous_patch14_clip_224", t1024),
+    "clip_eva02_enormous_patch14_plus_224":    eva    ("eva02_enormous_patch14_clip_224", t1280),
     "siglip_vit_base_patch16_224":             siglip ("vit_base_patch16_siglip_224", t768),
     "siglip_vit_base_patch16_256":             siglip ("vit_base_patch16_siglip_256", t768),
     "siglip_vit_base_patch16_i18n_256":        i18n   ("vit_base_patch16_siglip_256", t768),
@@ -164,6 +178,13 @@ OPEN_CLIP = {
     "ViT-H-14-CLIPA-336":           "clip_vit_huge_patch14_clipa_336",
     "ViT-bigG-14-CLIPA":            "clip_vit_gigantic_patch14_clipa_224",
     "ViT-bigG-14-CLIPA-336":        "clip_vit_gigantic_patch14_clipa_336",
+    "EVA01-g-14":                   "clip_eva_giant_patch14_224",
+    "EVA01-g-14-plus":              "clip_eva_giant_patch14_plus_224",
+    "EVA02-B-16":                   "clip_eva02_base_patch16_224",
+    "EVA02-L-14":                   "clip_eva02_large_patch14_224",
+    "EVA02-L-14-336":               "clip_eva02_large_patch14_336",
+    "EVA02-E-14":                   "clip_eva02_enormous_patch14_224",
+    "EVA02-E-14-plus":              "clip_eva02_enormous_patch14_plus_224",
     "ViT-B-16-SigLIP":              "siglip_vit_base_patch16_224",
     "ViT-B-16-SigLIP-256":          "siglip_vit_base_patch16_256",
     "ViT-B-16-SigLIP-i18n-256":     "siglip_vit_base_patch16_i18n_256",
@@ -203,7 +224,6 @@ REFUSED = {
     "MobileCLIP*":        "its image tower has convolutions",
     "PE-Core-*":          "its image tower has rotary positions",
     "ViTamin-*":          "its image tower has convolutions",
-    "EVA0*":              "its image tower is EVA's, which is not read yet",
     "vit_relpos_*":       "its positions are relative",
     "swin_*":             "its image tower has attention within windows",
 }

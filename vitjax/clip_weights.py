@@ -138,6 +138,15 @@ WEIGHTS: dict[str, Weights] = {
     "clip_vit_huge_patch14_clipa_336.datacomp1b":            clipa   ("UCSC-VLAA/ViT-H-14-CLIPA-336-datacomp1B"),
     "clip_vit_gigantic_patch14_clipa_224.datacomp1b":        clipa   ("UCSC-VLAA/ViT-bigG-14-CLIPA-datacomp1B"),
     "clip_vit_gigantic_patch14_clipa_336.datacomp1b":        clipa   ("UCSC-VLAA/ViT-bigG-14-CLIPA-336-datacomp1B"),
+    "clip_eva_giant_patch14_224.laion400m_s11b_b41k":        plain   ("timm/eva_giant_patch14_clip_224.laion400m_s11b_b41k"),
+    "clip_eva_giant_patch14_plus_224.merged2b_s11b_b114k":
+        plain("timm/eva_giant_patch14_plus_clip_224.merged2b_s11b_b114k"),
+    "clip_eva02_base_patch16_224.merged2b_s8b_b131k":        plain   ("timm/eva02_base_patch16_clip_224.merged2b_s8b_b131k"),
+    "clip_eva02_large_patch14_224.merged2b_s4b_b131k":       plain   ("timm/eva02_large_patch14_clip_224.merged2b_s4b_b131k"),
+    "clip_eva02_large_patch14_336.merged2b_s6b_b61k":        plain   ("timm/eva02_large_patch14_clip_336.merged2b_s6b_b61k"),
+    "clip_eva02_enormous_patch14_224.laion2b_s4b_b115k":     plain   ("timm/eva02_enormous_patch14_clip_224.laion2b_s4b_b115k"),
+    "clip_eva02_enormous_patch14_plus_224.laion2b_s9b_b144k":
+        plain("timm/eva02_enormous_patch14_plus_clip_224.laion2b_s9b_b144k"),
     "siglip_vit_base_patch16_224.webli":                     siglip  ("timm/ViT-B-16-SigLIP"),
     "siglip_vit_base_patch16_256.webli":                     siglip  ("timm/ViT-B-16-SigLIP-256"),
     "siglip_vit_base_patch16_i18n_256.webli":                siglip  ("timm/ViT-B-16-SigLIP-i18n-256"),
