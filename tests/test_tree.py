@@ -20,6 +20,7 @@ GOLDEN = Path(__file__).parent / "fixtures" / "tree.txt"
 GOLDEN_ROWS = (
     *("vit_base_patch16_384", "vit_large_patch14_clip_224", "eva_large_patch14_196", "vit_so400m_patch14_siglip_384"),
     *("vit_giant_patch14_reg4_dinov2", "vit_medium_patch16_gap_256", "test_vit3", "vit_base_patch16_rpn_224"),
+    *("eva_giant_patch14_224", "eva02_base_patch14_448", "eva02_large_patch14_clip_224"),
 )
 EVERYTHING = ViTConfig(
     64, 8, 96, 5, 6, 160, 7, registers=2, norm_pre=True, qkv_bias="qv", qk_norm=True, attn_norm=True, mlp_norm=True, gated=True,
@@ -49,9 +50,9 @@ def test_parameters_are_counted_without_building(config):
     assert shapes(replace(config, classes=7))["head/kernel"] == (config.features, 7)
 
 
-@pytest.fixture(scope="module")
-def model() -> Model:
-    return Model(Spec("tiny", TINY, Preprocess(TINY.image)), initialise(TINY, seed=1))
+@pytest.fixture(scope="module", params=[TINY, SMALL["eva02_base_patch16_clip_224"]], ids=["vit", "eva02"])
+def model(request) -> Model:
+    return Model(Spec("tiny", request.param, Preprocess(TINY.image)), initialise(request.param, seed=1))
 
 
 @pytest.fixture(scope="module")

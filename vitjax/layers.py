@@ -89,9 +89,9 @@ class Attention(nn.Module):
     ) -> Float[Array, "B N C"]:
         cfg, shape = self.cfg, (self.cfg.width, self.cfg.heads, self.cfg.head_width)
         context = x if context is None else context
-        q = linear("bnc,chd->bhnd", shape, bool(cfg.qkv_bias), self.dtype, "query")(x)
-        k = linear("bnc,chd->bhnd", shape, cfg.qkv_bias is True, self.dtype, "key")(context)
-        v = linear("bnc,chd->bhnd", shape, bool(cfg.qkv_bias), self.dtype, "value")(context)
+        q = linear("bnc,chd->bnhd", shape, bool(cfg.qkv_bias), self.dtype, "query")(x).swapaxes(1, 2)
+        k = linear("bnc,chd->bnhd", shape, cfg.qkv_bias is True, self.dtype, "key")(context).swapaxes(1, 2)
+        v = linear("bnc,chd->bnhd", shape, bool(cfg.qkv_bias), self.dtype, "value")(context).swapaxes(1, 2)
         if cfg.qk_norm:
             q = LayerNorm(cfg.eps, name="query_norm")(q)
             k = LayerNorm(cfg.eps, name="key_norm")(k)
@@ -102,7 +102,7 @@ class Attention(nn.Module):
             y = y.transpose(0, 2, 1, 3).reshape(x.shape)  # over all heads at once: B H N D -> B N (H D)
             y = LayerNorm(cfg.eps, name="norm")(y)
             y = y.reshape(*x.shape[:2], *shape[1:]).transpose(0, 2, 1, 3)
-        return linear("bhnd,hdc->bnc", (*shape[1:], cfg.width), cfg.bias, self.dtype, "out")(y)
+        return linear("bnhd,hdc->bnc", (*shape[1:], cfg.width), cfg.bias, self.dtype, "out")(y.swapaxes(1, 2))
 
 
 class Mlp(nn.Module):

@@ -1,0 +1,88 @@
+"""Attention in blocks of queries, and rotary positions: what no comparison with another library shows by itself."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.test_mapping import TINY
+from vitjax import Error, attention
+from vitjax.layers import places, turn
+
+MANY = 300  # tokens: of one head's logits, more than attention.LOGITS
+ROTARY = replace(TINY, image=(24, 16), width=24, qkv_bias="qv", rotary=True)  # 6 x 4 patches, heads of 8
+
+
+def draw(*shape: int) -> list[jax.Array]:
+    return [jax.random.normal(key, shape) for key in jax.random.split(jax.random.key(0), 3)]
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("queries", [1, MANY, 1000])
+def test_attention_of_many_tokens(queries, causal):
+    (q, *_), (_, k, v) = draw(2, 3, queries, 8), draw(2, 3, MANY, 8)
+    attend = jax.jit(attention.attend, static_argnums=3)
+    logits = np.einsum("bhnd,bhmd->bhnm", *(np.asarray(x, np.float64) for x in (q, k))) / np.sqrt(8)
+    if causal:
+        logits[..., np.triu(np.ones(logits.shape[-2:], bool), 1)] = -np.inf
+    weights = np.exp(logits - logits.max(-1, keepdims=True))
+    theirs = np.einsum("bhnm,bhmd->bhnd", weights / weights.sum(-1, keepdims=True), v)
+    np.testing.assert_allclose(attend(q, k, v, causal), theirs, atol=2e-6)
+
+
+def test_many_tokens_can_be_learned_from():
+    q, k, v = draw(1, 2, MANY, 8)
+    slopes = [jax.grad(lambda *x, run=run: (run(*x) ** 2).sum(), (0, 1, 2))(q, k, v) for run in (attention.attend, whole)]
+    for ours, theirs in zip(*slopes, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-5)
+
+
+def whole(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+    weights = jax.nn.softmax(jnp.einsum("bhnd,bhmd->bhnm", q, k) / 8**0.5, -1)
+    return jnp.einsum("bhnm,bhmd->bhnd", weights, v)
+
+
+@pytest.mark.parametrize(("platform", "products"), [("cpu", 4), ("tpu", 2), ("cuda", 2)])
+def test_only_a_cpu_takes_some_queries_at_a_time(platform, products):
+    shape = jax.ShapeDtypeStruct((1, 2, MANY, 8), jnp.float32)
+    exported = jax.export.export(jax.jit(attention.attend), platforms=[platform])(shape, shape, shape)
+    assert exported.mlir_module().count("stablehlo.dot_general") == products
+
+
+def test_tokens_before_the_patches_are_not_turned():
+    cfg = replace(ROTARY, registers=2)
+    x, angles = draw(2, 3, 3 + 24, 8)[0], jnp.asarray(places(cfg))
+    turned = turn(x, angles)
+    np.testing.assert_array_equal(turned[:, :, :4], x[:, :, :4])  # three of them, and the patch at the origin
+    assert not jnp.isclose(turned[:, :, 4:], x[:, :, 4:]).all(-1).any()
+    np.testing.assert_allclose(jnp.linalg.norm(turned, axis=-1), jnp.linalg.norm(x, axis=-1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("grid", [None, 16, (5, 9)])
+def test_a_product_of_turned_tokens_tells_how_far_apart_they_are(grid):
+    cfg = replace(ROTARY, cls=False, pool="mean", rotary_grid=grid)
+    q, k, _ = draw(1, 1, 1, 8)
+    angles = jnp.asarray(places(cfg))
+    q, k = (turn(jnp.broadcast_to(x, (1, 1, 24, 8)), angles)[0, 0].reshape(6, 4, 8) for x in (q, k))
+    products = jnp.einsum("rcd,xyd->rcxy", q, k)
+    for down, across in (0, 1), (2, 0), (3, 2), (-1, 2):
+        same = [products[r, c, r + down, c + across] for r in range(1, 3) for c in range(2)]
+        np.testing.assert_allclose(same, same[0], atol=1e-5)
+    assert not np.isclose(products[0, 0, 0, 1], products[0, 0, 1, 0], atol=1e-3)  # a step down is not a step across
+
+
+def test_places_are_scaled_onto_the_grid_of_pretraining():
+    wide = replace(ROTARY, image=(48, 32), rotary_grid=(6, 4))
+    small, large = (places(cfg)[:, 1:].reshape(2, *cfg.grid, 8) for cfg in (replace(ROTARY, rotary_grid=(6, 4)), wide))
+    np.testing.assert_allclose(large[:, ::2, ::2], small, atol=1e-6)
+
+
+def test_rotary_positions_that_cannot_be():
+    with pytest.raises(Error, match="multiple of 4, not 6"):
+        replace(ROTARY, width=18)
+    for changes in {"rotary": False, "rotary_grid": 16}, {"rotary_grid": (0, 4)}:
+        with pytest.raises(Error, match="is for rotary=True"):
+            replace(ROTARY, **changes)
+    assert replace(ROTARY, rotary_grid=(16, 16)).rotary_grid == 16
