@@ -19,9 +19,9 @@ import orbax.checkpoint as ocp
 import pytest
 
 import vitjax
-from vitjax import Error, Preprocess, Spec, ViTConfig, checkpoint, cli, hub, manifest, orbax
+from vitjax import Error, Preprocess, Spec, ViTConfig, checkpoint, cli, hub, manifest, orbax, variants
 from vitjax.config import spec_to_json
-from vitjax.model import initialise
+from vitjax.model import abstract, initialise
 
 CONFIG = ViTConfig(32, 8, 32, 2, 4, 64, 3)
 SPEC = Spec("mine", CONFIG, Preprocess(CONFIG.image), labels=("a", "b", "c"))
@@ -219,6 +219,25 @@ def test_rows_and_wholes_on_any_mesh(tmp_path, monkeypatch, dtype):
                 assert {name: leaf.sharding for name, leaf in found.items()} == places
         with ocp.StandardCheckpointer() as checkpointer:
             assert equal(checkpointer.restore(tmp_path / str(row) / "params"), tree)
+
+
+def test_no_buffer_holds_a_leaf_that_is_spread(tmp_path, monkeypatch):
+    """What lets EVA-02-CLIP E (4.4 billion parameters) load where no host has room for it; its tree, with fewer numbers."""
+    config = replace(variants.TIMM["eva02_enormous_patch14_clip_224"], width=128, mlp=2048, depth=16, classes=8)
+    params = jax.jit(lambda: jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.bfloat16), abstract(config)))()
+    checkpoint.save(tmp_path / "e", Spec("e", config, Preprocess(config.image)), params)
+    empty, block, held = orbax._empty, orbax.Stored.block, []
+
+    def measured(found: np.ndarray) -> np.ndarray:
+        held.append(found.nbytes)
+        return found
+
+    monkeypatch.setattr(orbax, "_empty", lambda *how: measured(empty(*how)))
+    monkeypatch.setattr(orbax.Stored, "block", lambda *how: measured(block(*how)))
+    model = vitjax.load(tmp_path / "e", mesh=jax.make_mesh((8,), ("data",)), dtype="bfloat16")
+    leaf = model.params["blocks"]["mlp"]["up"]["kernel"]
+    assert leaf.nbytes == 2**23 and {shard.data.nbytes for shard in leaf.addressable_shards} == {2**20}
+    assert max(held) == 2**20
 
 
 def test_the_record_of_a_comparison(folder, tmp_path, capsys):
