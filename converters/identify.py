@@ -74,9 +74,12 @@ def spec_of(
 
 
 def _agree(found: Spec, said: Spec) -> bool:
-    """Whether settings say what the user says: the same name, or where they have none that we know, the same sizes."""
+    """Whether settings say what the user says: the same name, or where they have none that we know, the same sizes.
+
+    A folder's name can begin as that of a CLIP's image tower: timm's repositories of EVA-CLIP are called so.
+    """
     names = [variants.architecture_of(spec.name) for spec in (found, said)]
-    if names[0] in variants.VARIANTS:
+    if isinstance(found.config, type(variants.VARIANTS.get(names[0]))):
         return names[0] == names[1]
     return _sizes(found.config) == _sizes(said.config)
 

@@ -51,8 +51,9 @@ BLOCKS: dict[str, Any] = dict(
     qkv_bias=True, bias=True, qk_norm=False, attn_norm=False, mlp_norm=False, gated=False, norm_post=False
 )
 NATIVE = BLOCKS | dict(
-    cls=True, registers=0, positions="all", patch_bias=False, pool_prefix=False, representation=0, distilled=False, rotary=False
-)
+    cls=True, registers=0, positions="all", patch_bias=False, pool_prefix=False, representation=0, distilled=False,
+    rotary=False, rotary_grid=None,
+)  # fmt: skip
 
 
 def is_native(cfg: ViTConfig) -> bool:
@@ -142,17 +143,34 @@ def _timm(cfg: Mapping[str, Any], width: int) -> ViTConfig:
     if (row := variants.TIMM.get(name)) is None:
         variants.architecture(name)  # says why, if it knows
         raise unknown("timm_model_name", name, variants.TIMM)
-    if pool and TIMM_POOLS.get(pool) != row.pool:
-        raise Error(f"timm_pool {pool!r} is not supported for {name}, which pools by {row.pool}")
     if _size(cfg["image_size"]) != row.image:  # open_clip builds it without asking for a size
         raise Error(f"image_size {cfg['image_size']} is not that of {name}, {row.image}")
     if projection not in ("none", "linear", "head"):
         raise Error(f"timm_proj {projection!r} is not supported: only linear, none, or timm's own head")
+    late = projection == "linear"
+    usual = pool is None or (late and not pool)  # else, an empty one leaves the tokens as they are
+    if (tower := _pooled(row, row.pool if usual else TIMM_POOLS.get(pool), late)) is None:
+        raise Error(f"timm_pool {pool!r} is not supported for {name}, which pools by {row.pool}")
     bias = projection == "head" or bool(cfg["timm_proj_bias"])
-    tower = replace(row, classes=0 if projection == "none" else width, head_bias=bias or projection == "none")
+    tower = replace(tower, classes=0 if projection == "none" else width, head_bias=bias or projection == "none")
     if is_native(tower):
         raise Error(f"timm_proj without a bias is not supported for {name}: that is open_clip's own tower under other names")
     return tower
+
+
+def _pooled(row: ViTConfig, pool: str | None, late: bool) -> ViTConfig | None:
+    """timm's network with this global_pool; None where it cannot be.
+
+    timm norms after a mean and before other pooling, unless an architecture says so itself. With a layer of open_clip's after
+    it, it is told `late` (timm_model.py, reset_classifier), and its norm is already where it stays.
+    """
+    if pool == row.pool:
+        return row
+    if pool not in ("token", "mean") or (pool == "token" and not row.cls) or row.distilled:
+        return None
+    said = (row.pool == "mean") != (row.norm == "after")
+    norm = row.norm if late or said or row.norm == "none" else "after" if pool == "mean" else "before"
+    return replace(row, pool=pool, norm=norm)
 
 
 def _text(cfg: Mapping[str, Any], width: int, quick: bool) -> TextConfig:
@@ -173,9 +191,9 @@ def write(spec: Spec) -> dict[str, Any]:
     config = spec.config
     if not isinstance(config, CLIPConfig):
         raise Error(f"open_clip has whole CLIPs, and {spec.name} is a tower: export its tensors alone, to a .safetensors file")
-    native, acts = is_native(config.image), {config.image.act, config.text.act}
-    quick = config.text.act == "quick_gelu"
-    if "silu" in acts or (native and "quick_gelu" in acts and len(acts) > 1):
+    native, quick = is_native(config.image), config.text.act == "quick_gelu"
+    acts = {config.text.act} | ({config.image.act} if native else set())
+    if "silu" in acts or ("quick_gelu" in acts and len(acts) > 1):
         raise Error(f"open_clip's towers are not run with {config.image.act} and {config.text.act}: quick_gelu is for both")
     model: dict[str, Any] = {"embed_dim": config.classes, "quick_gelu": quick}
     model |= {"custom_text": True} if is_custom(config) else {}
@@ -210,14 +228,16 @@ def _written_vision(cfg: ViTConfig) -> dict[str, Any]:
 def _written_timm(cfg: ViTConfig) -> dict[str, Any]:
     """The name of timm's that is the same network, but for its projection and what trains or resizes it."""
     plain: dict[str, Any] = dict(classes=0, head_bias=True, drop_path=0.0, interpolation="cubic")
+    late = bool(cfg.classes) and not cfg.head_bias
     rows = {name: row for name, row in variants.TIMM.items() if name not in OURS and row.image == cfg.image}
-    name = next((name for name, row in rows.items() if replace(row, **plain) == replace(cfg, **plain)), None)
+    named = ((name, _pooled(rows[name], cfg.pool, late)) for name in sorted(rows, key=lambda name: rows[name].pool != cfg.pool))
+    name = next((name for name, row in named if row and replace(row, **plain) == replace(cfg, **plain)), None)
     if name is None:
         raise Error(
             "open_clip has its image towers from timm, which has no such network; export the tensors alone (.safetensors)"
         )
     pool = {ours: theirs for theirs, ours in TIMM_POOLS.items()}[cfg.pool]
-    projection = "none" if not cfg.classes else None if cfg.head_bias else "linear"
+    projection = "linear" if late else None if cfg.classes else "none"
     image = cfg.image if isinstance(cfg.image, int) else list(cfg.image)
     return {
         "timm_model_name": name,

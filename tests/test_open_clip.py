@@ -24,7 +24,8 @@ from vitjax.verify import FULL, SMALL, verify
 
 FAMILIES = sorted(path.stem for path in FIXTURES.glob("open_clip_*.npz") if "full" not in path.stem)
 # Image towers of timm's go by their name there, and are small in the fixtures: tests/reference/make_open_clip.py, TRUNK.
-TRUNKS = ("vit_base_patch16_siglip_224", "vit_medium_patch16_gap_256", "vit_large_patch14_clip_224")
+TRUNKS = ("vit_base_patch16_siglip_224", "vit_medium_patch16_gap_256", "vit_large_patch14_clip_224", "eva_giant_patch14_224")
+TRUNKS += ("eva_giant_patch14_clip_224", "eva02_base_patch16_clip_224", "eva02_enormous_patch14_clip_224")
 TRUNK = dict(image=16, patch=4, width=24, depth=2, heads=3, mlp=48)
 towers = pytest.mark.parametrize(("tower", "kind"), [("image", "input"), ("text", "ids")])
 
@@ -163,6 +164,12 @@ MISTAKES = {  # of a tower: what is wrong, and the stage that shows it first
     "the last":               ("open_clip_eos",        "text",  "pooled",        {"pool": "last", "eos": None}),
     "the end by its height":  ("open_clip_eos",        "text",  "pooled",        {"pool": "argmax", "eos": None}),
     "another end":            ("open_clip_eos",        "text",  "pooled",        {"eos": 2}),
+    "not turned":             ("open_clip_eva02",      "image", "block_00/attn", {"rotary": False, "rotary_grid": None}),
+    "turned on its own grid": ("open_clip_eva02",      "image", "block_00/attn", {"rotary_grid": None}),
+    "erf for SwiGLU":         ("open_clip_eva02",      "image", "block_00/mlp",  {"act": "gelu"}),
+    "norms before branches":  ("open_clip_eva02_e",    "image", "block_00/attn", {"norm_post": False}),
+    "the mean, as by itself": ("open_clip_eva01",      "image", "pooled",        {"pool": "mean"}),
+    "EVA's norm after":       ("open_clip_eva01",      "image", "tokens",        {"norm": "after"}),
     "the end by its id":      ("open_clip_gelu",       "text",  "pooled",        {"pool": "eos", "eos": 40}),
 }
 # fmt: on

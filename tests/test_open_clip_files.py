@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 import vitjax
 from tests.test_open_clip import TINY, archive, publish, published, small_trunks  # noqa: F401
 from tests.test_parity import under
-from vitjax import Error, Spec
+from vitjax import Error, Spec, variants
 from vitjax.clip_variants import CLIPS
 from vitjax.clip_weights import WEIGHTS
 from vitjax.config import CLIPConfig, Preprocess, TextConfig, Tokenize, ViTConfig
@@ -53,6 +53,11 @@ NATIVE = ViTConfig(8, 4, 12, 2, 3, 20, 5, eps=1e-5, patch_bias=False, norm_pre=T
 CLIPA = replace(NATIVE, norm_pre=False, pool="mean", norm="after", layer_scale=1e-4)
 SIGLIP = replace(TIMM["vit_base_patch16_siglip_224"], image=8, patch=4, width=12, depth=2, heads=3, mlp=20)
 GAP = replace(TIMM["vit_medium_patch16_gap_256"], image=8, patch=4, width=12, depth=2, heads=3, mlp=20, classes=5)
+TINY_EVA = dict(image=8, patch=4, width=12, depth=2, heads=3, mlp=20, classes=5)
+EVA = replace(TIMM["eva_giant_patch14_clip_224"], **TINY_EVA)
+EVA02 = replace(TIMM["eva02_base_patch16_clip_224"], **TINY_EVA)
+EVA02E = replace(TIMM["eva02_enormous_patch14_clip_224"], **TINY_EVA)
+PACKED = replace(TIMM["eva02_small_patch14_336"], **TINY_EVA)
 WORDS = TextConfig(5, 11, 8, 2, 2, 16, 5)
 SENTENCES = replace(WORDS, classes=12, head_bias=True, causal=False, pool="last", eps=1e-6, act="gelu_tanh")
 NETWORKS = [
@@ -63,7 +68,9 @@ NETWORKS = [
     CLIPConfig(SIGLIP, replace(WORDS, classes=12), sigmoid=True),
     CLIPConfig(GAP, WORDS),
     CLIPConfig(replace(GAP, head_bias=False), WORDS),
-    NATIVE, replace(NATIVE, classes=0), CLIPA, SIGLIP, GAP, replace(GAP, head_bias=False),
+    *(CLIPConfig(eva, WORDS) for eva in (EVA, PACKED, replace(EVA02, head_bias=False))),
+    CLIPConfig(replace(EVA02E, width=6, heads=1, classes=0), replace(WORDS, classes=6)),
+    NATIVE, replace(NATIVE, classes=0), CLIPA, SIGLIP, GAP, replace(GAP, head_bias=False), EVA02,
     WORDS, SENTENCES, replace(WORDS, classes=0),
 ]  # fmt: skip
 
@@ -248,7 +255,10 @@ UNREADABLE = [  # where, the value, and the words of the error
     (f"{VISION}/timm_model_name", "vit_relpos_medium_patch16_cls_224", "its positions are relative"),
     (f"{VISION}/timm_model_name", "clip_vit_base_patch32_224", "unknown timm_model_name 'clip_vit_base_patch32_224'"),
     (VISION, {"timm_model_name": "vit_base_patch16_siglip_256", "timm_pool": "map"}, "image_size 224 is not that of"),
-    (VISION, {"timm_model_name": "vit_base_patch16_siglip_224"}, "timm_pool 'avg' is not supported"),
+    (VISION, {"timm_model_name": "vit_base_patch16_siglip_224", "timm_pool": "token"}, "timm_pool 'token' is not supported"),
+    (VISION, {"timm_model_name": "eva_giant_patch14_224", "timm_pool": "map"}, "timm_pool 'map' is not supported for eva_giant"),
+    (VISION, {"timm_model_name": "eva_giant_patch14_224", "timm_pool": "", "timm_proj": None}, "timm_pool '' is not supported"),
+    (VISION, {"timm_model_name": "eva_giant_patch14_336", "timm_pool": "token"}, "image_size 224 is not that of"),
     (
         VISION,
         {"timm_model_name": "vit_base_patch16_siglip_224", "timm_pool": "abs_attn"},
@@ -289,6 +299,34 @@ def test_settings_that_we_have_not_are_refused(path, value, words, tmp_path):
     assert str(error.value).startswith(str(tmp_path / OPEN_CLIP_CONFIG)) and words in str(error.value), error.value
 
 
+# fmt: off
+POOLED = [  # of a tower of timm's: what its settings say, and how it pools then, and where its norm is
+    ("eva_giant_patch14_224",       "token", None,     ("token", "before")),
+    ("eva_giant_patch14_224",       "token", "none",   ("token", "before")),
+    ("eva_giant_patch14_224",       "token", "linear", ("token", "after")),  # its norm is there when open_clip asks
+    ("eva_giant_patch14_224",       "avg",   None,     ("mean",  "after")),
+    ("eva_giant_patch14_224",       None,    None,     ("mean",  "after")),
+    ("eva_giant_patch14_224",       "",      "linear", ("mean",  "after")),
+    ("eva02_base_patch16_clip_224", "avg",   None,     ("mean",  "after")),
+    ("eva02_base_patch16_clip_224", "avg",   "linear", ("mean",  "before")),
+    ("vit_base_patch16_siglip_224", "avg",   None,     ("mean",  "after")),
+    ("vit_base_patch16_siglip_224", "avg",   "linear", ("mean",  "before")),
+    ("vit_base_patch16_224",        "avg",   None,     ("mean",  "after")),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(("name", "pool", "projection", "how"), POOLED)
+def test_a_tower_of_timms_pools_as_it_is_asked_to(name, pool, projection, how, tmp_path):
+    vision = {"timm_model_name": name, "timm_pool": pool, "timm_proj": projection}
+    width = TIMM[name].width if projection == "none" else 512
+    settings = {"model_cfg": {"embed_dim": width, "vision_cfg": vision, "text_cfg": {}}}
+    found = OPEN_CLIP.read_settings(Bundle(tmp_path / "x", {}, open_clip=settings))
+    assert (found.config.image.pool, found.config.image.norm) == how
+    again = OPEN_CLIP.write_settings(found)
+    assert OPEN_CLIP.read_settings(Bundle(tmp_path / "x", {}, open_clip=again[OPEN_CLIP_CONFIG])) == found
+
+
 SAME = [  # settings that say what is so anyhow
     ("model_cfg/init_logit_scale", 2.0),
     ("model_cfg/nonscalar_logit_scale", True),
@@ -314,6 +352,19 @@ def test_settings_that_change_nothing(path, value, tmp_path):
     assert convert(tmp_path)[0] == found
 
 
+def test_a_repository_of_eva_clip_is_called_as_its_image_tower(tmp_path, small_trunks):  # noqa: F811
+    """timm/eva02_base_patch16_clip_224.merged2b_s8b_b131k, cloned."""
+    (folder := tmp_path / "eva02_base_patch16_clip_224.merged2b_s8b_b131k").mkdir()
+    publish("open_clip_eva02", folder)
+    found, _ = convert(folder)
+    rows = variants.VARIANTS, "clip_eva02_base_patch16_224", found.config
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(*rows)
+        assert convert(folder, variant="EVA02-B-16")[0] == found
+    with pytest.raises(Error, match=r"say eva02_base_patch16_clip_224\.merged2b_s8b_b131k, not eva02_base_patch16_clip_224"):
+        convert(folder, variant="eva02_base_patch16_clip_224")
+
+
 def test_an_activation_beside_settings_is_too_much(tmp_path):
     publish("open_clip_gelu", tmp_path)
     with pytest.raises(Error, match="comes with settings that say its activation: leave out --act gelu"):
@@ -329,6 +380,7 @@ UNWRITABLE = [  # a spec, and the words of the error
     (replace(WHOLE_SPEC, config=CLIPConfig(NATIVE, replace(WORDS, act="silu"))), "not run with gelu and silu"),
     (replace(WHOLE_SPEC, config=CLIPConfig(replace(NATIVE, width=5, heads=5, classes=0), WORDS)), "all have a projection"),
     (replace(WHOLE_SPEC, config=CLIPConfig(GAP, WORDS)), "timm, which has no such network"),
+    (replace(WHOLE_SPEC, config=CLIPConfig(EVA02, replace(WORDS, act="silu"))), "not run with silu and silu"),
     (replace(WHOLE_SPEC, preprocess=Preprocess(8, 0.9)), "cannot make such pictures"),
     (replace(WHOLE_SPEC, preprocess=Preprocess(8, 1.0, "border")), "cannot make such pictures"),
     (replace(WHOLE_SPEC, preprocess=Preprocess(9, 1.0)), "size 9 for a network of 8"),

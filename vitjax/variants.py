@@ -57,10 +57,12 @@ def resolve(name: str) -> str:
     Publishers' own spellings are accepted: "timm/...", "hf_hub:timm/...", "hf-hub:timm/...", "hf:google/vit-large-patch16-224",
     "birder-project/...", "ViT-L/14@336px", "ViT-B-32:laion2b_s34b_b79k", "laion/CLIP-ViT-B-32-laion2B-s34B-b79K".
     """
-    name = _clip_name(name)
+    repository, name = re.sub(r"^(hf[-_]hub:|hf:)", "", name), _clip_name(name)
     name = re.sub(r"^(hf[-_]hub:|hf:)?(timm|birder-project)/", "", name)
     if (bare := re.sub(r"^(hf[-_]hub:|hf:)", "", name)) in WEIGHTS:
         return bare
+    if (clip := _published_in(repository)) is not None:
+        return clip
     arch, _, tag = name.partition(".")
     if "/" in arch:
         raise unknown("weights", name, WEIGHTS)
@@ -75,9 +77,8 @@ def resolve(name: str) -> str:
 
 def _clip_name(name: str) -> str:
     """Ours for OpenAI's and open_clip's name of a CLIP; any other name as it is."""
-    for ours, row in clip_weights.WEIGHTS.items():
-        if row.origin == f"hf:{name}":
-            return ours
+    if (published := _published_in(name)) is not None:
+        return published
     theirs, _, tag = name.replace("@336px", "-336").partition(":")
     openai, theirs = "/" in theirs, theirs.replace("/", "-")
     if (arch := OPEN_CLIP.get(theirs.removesuffix("-quickgelu"))) is None:
@@ -86,6 +87,11 @@ def _clip_name(name: str) -> str:
         return f"{arch}.{tag or 'openai'}"
     quick = [tag for tag in clip_weights.WEIGHTS if architecture_of(tag) == arch and WEIGHTS[tag].runs]
     return quick[0] if theirs.endswith("-quickgelu") and quick else arch
+
+
+def _published_in(repository: str) -> str | None:
+    """The CLIP of a hub repository in open_clip's spelling."""
+    return next((name for name, row in clip_weights.WEIGHTS.items() if row.origin == f"hf:{repository}"), None)
 
 
 def spec(name: str) -> Spec:

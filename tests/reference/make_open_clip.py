@@ -54,6 +54,12 @@ def trunk(name: str, **how: Any) -> dict[str, Any]:
     return {"timm_model_name": name, "timm_model_pretrained": False, "image_size": 16} | how
 
 
+def eva(name: str) -> dict[str, Any]:
+    """A small EVA-CLIP, of whose image tower this is the name."""
+    vision = trunk(name, timm_pool="token", timm_proj=None)
+    return {"embed_dim": 12, "custom_text": True, "vision_cfg": vision, "text_cfg": TEXT}
+
+
 # model_cfg, and what preprocess_cfg says
 FAMILIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "gelu": ({"embed_dim": 12, "vision_cfg": VISION, "text_cfg": TEXT}, {}),
@@ -105,6 +111,9 @@ FAMILIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         },
         {},
     ),
+    "eva01": (eva("eva_giant_patch14_224"), {}),  # pooled by its mean, if one does not ask for the class token
+    "eva02": (eva("eva02_base_patch16_clip_224"), {}),
+    "eva02_e": (eva("eva02_enormous_patch14_clip_224"), {}),
 }
 
 
