@@ -103,12 +103,16 @@ def export(spec: Spec, params: Mapping[str, Any], out: str | os.PathLike, dialec
     ours = {path: np.asarray(leaf) for path, leaf in flatten_dict(dict(params), sep="/").items()}
     wanted = spelling.slots(spec.config)
     settings = {} if bare else spelling.write_settings(spec)
+    dtype = _dtype(wanted[0], ours)
+    tables = {name: table.astype(dtype) for name, table in spelling.tables(spec.config).items()}
     header = {slot.theirs: (slot.shape, _dtype(slot, ours)) for slot in wanted}
+    header |= {name: (table.shape, dtype) for name, table in tables.items()}
+    tensors = itertools.chain(to_theirs(wanted, ours), tables.items())
     path = out if bare else out / "model.safetensors"
     if path.suffix == ".npz":
-        files.write_npz(path, to_theirs(wanted, ours))
+        files.write_npz(path, tensors)
     else:
-        files.write_safetensors(path, header, to_theirs(wanted, ours), spelling.write_metadata(spec))
+        files.write_safetensors(path, header, tensors, spelling.write_metadata(spec))
     for name, data in settings.items():
         files.write_json(out / name, data)
     return path

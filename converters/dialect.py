@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from vitjax import variants
 from vitjax.config import Config, Error, Preprocess, Spec, Tokenize, ViTConfig
 from vitjax.model import shapes
@@ -30,6 +32,8 @@ class Dialect:
     rules: Callable[[Any], list[Rule]]  # of a config of its `kinds`; raises Error for a network that the library does not have
     recognise: Callable[[Flat], bool]  # by the tensors that only this spelling has
     read_settings: Callable[[Bundle], Spec | None] = lambda bundle: None  # what the files say of the network; None: nothing
+    # what its files hold beside parameters, and we compute: written, and left out of what `respell` gives
+    tables: Callable[[Any], Mapping[str, np.ndarray]] = lambda config: {}
     # a row of ours, as its code runs these tensors
     reading: Callable[[Any, Flat], Any] = lambda config, tensors: config
     respell: Callable[[Flat, Any], Flat] = lambda tensors, config: tensors  # other spellings of the same -> that of `rules`

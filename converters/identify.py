@@ -14,6 +14,7 @@ from vitjax.model import shapes
 
 from .birder import BIRDER
 from .dialect import Dialect
+from .eva import EVA
 from .files import Bundle
 from .google import GOOGLE
 from .huggingface import HUGGINGFACE
@@ -22,7 +23,8 @@ from .open_clip import OPEN_CLIP, OPENAI
 from .stored import Flat, Tensor
 from .timm import TIMM
 
-DIALECTS = {dialect.name: dialect for dialect in (TIMM, HUGGINGFACE, BIRDER, GOOGLE, OPENAI, OPEN_CLIP)}
+# EVA's names are in part timm's and open_clip's, which do not look at the rest
+DIALECTS = {dialect.name: dialect for dialect in (EVA, TIMM, HUGGINGFACE, BIRDER, GOOGLE, OPENAI, OPEN_CLIP)}
 
 
 def named_dialect(name: str) -> Dialect:

@@ -215,7 +215,7 @@ def test_the_older_spelling_is_the_same_network(family, tmp_path):
 
 
 def test_each_fixture_is_recognised_by_one_dialect():
-    for path in sorted(FIXTURES.glob("*.npz")):
+    for path in sorted(set(FIXTURES.glob("*.npz")) - set(FIXTURES.glob("eva_*"))):  # in part timm's, open_clip's: test_eva_files
         if state := {key: tensor for key, tensor in under("state/", read(path.stem)).items()}:
             known = [name for name, dialect in DIALECTS.items() if dialect.recognise(state)]
             start = path.stem.partition("_")[0]  # OpenAI's bare state is open_clip's, too

@@ -45,6 +45,7 @@ STOREYS = [
     "vitjax.converters.timm vitjax.converters.huggingface",
     "vitjax.converters.open_clip_settings",
     "vitjax.converters.birder vitjax.converters.google vitjax.converters.open_clip",
+    "vitjax.converters.eva",
     "vitjax.converters.identify",
     "vitjax.converters",
     "vitjax.download vitjax.contents",
