@@ -5,6 +5,8 @@ deit.py's models (the not distilled ones) are spelt the same; `Eva` of eva.py ha
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from vitjax.config import Error, ViTConfig
@@ -12,21 +14,49 @@ from vitjax.config import Error, ViTConfig
 from . import timm_settings
 from .dialect import Dialect
 from .mapping import Rule, conv, dense, norm
-from .timm_settings import is_eva
+from .stored import Flat
+from .timm_arguments import is_eva
 
-# What of a network timm's VisionTransformer has not: these values, and any but these.
 QKV = ("query", "key", "value")
-NEVER = {"positions": "cls", "pool": "token_mean"}
-WITHOUT = {"registers_first": False, "representation": 0, "distilled": False, "pool_act": None, "pool_eps": None}
+# What of a network timm has not: in neither class ...
+NEITHER: Mapping[str, Callable[[ViTConfig], bool]] = {
+    "positions": lambda cfg: cfg.positions == "cls",
+    "pool": lambda cfg: cfg.pool == "token_mean",
+    "registers_first": lambda cfg: cfg.registers_first,
+    "representation": lambda cfg: bool(cfg.representation),
+    "distilled": lambda cfg: cfg.distilled,
+    "patch_bias": lambda cfg: cfg.patch_bias == cfg.norm_pre,
+}
+VIT: Mapping[str, Callable[[ViTConfig], bool]] = {
+    "pool_act": lambda cfg: cfg.pool_act is not None,
+    "pool_eps": lambda cfg: cfg.pool_eps is not None,
+}
+# ... and in `Eva`, of which the first would be a network's that VisionTransformer could be, but for its rotary positions.
+EVA: Mapping[str, Callable[[ViTConfig], bool]] = {
+    "qkv_bias": lambda cfg: cfg.qkv_bias is True,
+    "bias": lambda cfg: not cfg.bias,
+    "act": lambda cfg: cfg.act != ("silu" if cfg.gated else "gelu"),
+    "packed": lambda cfg: cfg.gated and cfg.packed == cfg.mlp_norm and (cfg.packed or cfg.norm_post),
+    "layer_scale": lambda cfg: cfg.norm_post and cfg.layer_scale is not None,
+    "qk_norm": lambda cfg: cfg.norm_post and cfg.qk_norm,
+    "pool_act": lambda cfg: cfg.pool == "map" and (cfg.pool_act or cfg.act) != "gelu",
+    "pool_eps": lambda cfg: cfg.pool == "map" and (cfg.pool_eps or cfg.eps) != cfg.eps,
+    # its attention pooling sees all tokens, its mean those of patches
+    "pool_prefix": lambda cfg: cfg.prefix > 0 and cfg.pool != "token" and cfg.pool_prefix != (cfg.pool == "map"),
+}
 
 
 def rules(cfg: ViTConfig) -> list[Rule]:
-    """timm's tensors of a network."""
-    said = [key for key, value in WITHOUT.items() if getattr(cfg, key) != value]
-    said += [key for key, value in NEVER.items() if getattr(cfg, key) == value]
-    if said:
-        listed = ", ".join(f"{key}={getattr(cfg, key)!r}" for key in said)
-        raise Error(f"timm's VisionTransformer cannot be such a network: {listed}; export it in its own dialect")
+    """timm's tensors of a network; Error if no class of timm's can be it."""
+    lacks = NEITHER | (EVA if is_eva(cfg) else VIT)
+    if said := [key for key, lacking in lacks.items() if lacking(cfg)]:
+        name, listed = "Eva" if is_eva(cfg) else "VisionTransformer", ", ".join(f"{key}={getattr(cfg, key)!r}" for key in said)
+        raise Error(f"timm's {name} cannot be such a network: {listed}; export it in its own dialect")
+    return tensors(cfg)
+
+
+def tensors(cfg: ViTConfig) -> list[Rule]:
+    """What timm calls the tensors of a network, whether or not its code can run it."""
     out = conv("patch", "patch_embed.proj", cfg.patch_bias)
     if cfg.cls:
         out += [Rule("cls", "cls_token", "1 1 c -> c")]
@@ -118,11 +148,19 @@ def pool(up: str, down: str) -> list[Rule]:
     ]
 
 
+def respell(theirs: Flat, cfg: ViTConfig) -> Flat:
+    """An `Eva` that VisionTransformer can be, too, in its words."""
+    if is_eva(cfg):
+        return theirs
+    return {re.sub(r"^(blocks\.\d+\.)gamma_([12])$", r"\1ls\2.gamma", name): tensor for name, tensor in theirs.items()}
+
+
 TIMM = Dialect(
     name="timm",
     reference="timm 1.0.31",
     rules=rules,
     recognise=lambda tensors: "blocks.0.attn.qkv.weight" in tensors or "patch_embed.proj.weight" in tensors,
     read_settings=timm_settings.read,
+    respell=respell,
     write_settings=lambda spec: {"config.json": timm_settings.write(spec)},
 )

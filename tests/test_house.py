@@ -39,6 +39,7 @@ STOREYS = [
     "vitjax.converters.mapping",
     "vitjax.converters.dialect",
     "vitjax.converters.huggingface_pictures vitjax.converters.google_trees vitjax.converters.open_clip_inputs",
+    "vitjax.converters.timm_arguments",
     "vitjax.converters.timm_settings vitjax.converters.birder_settings vitjax.converters.huggingface_settings",
     "vitjax.converters.huggingface_clip_settings",
     "vitjax.converters.huggingface_clip",

@@ -70,10 +70,53 @@ def draw(seed: int) -> tuple[str, dict[str, Any]]:
     }
 
 
-@pytest.mark.parametrize("seed", range(16))
-def test_any_network_there_and_back(seed, tmp_path):
-    base, args = draw(seed)
-    model = build(base, **args)
+EVAS = ("eva_giant_patch14_224", "eva02_tiny_patch14_224", "eva02_base_patch14_224", "eva02_base_patch16_clip_224")
+
+
+def draw_eva(seed: int) -> tuple[str, dict[str, Any]]:
+    """The same of `Eva`, whose switches are all arguments."""
+    rng = random.Random(1000 + seed)
+    patch, heads, cls = rng.choice([2, 4, 7]), rng.randint(2, 5), rng.random() < 0.7
+    maybe = lambda share=0.5: rng.random() < share  # noqa: E731
+    after, pool = rng.choice([None, True, False]), rng.choice(["avg", "map"] + ["token"] * cls)
+    post, align, biased = maybe(0.2), rng.choice([0, 0, 1, 8]), maybe(0.8)
+    return EVAS[seed % len(EVAS)], {
+        "img_size": (rng.randint(2, 5) * patch + rng.randrange(patch), rng.randint(2, 5) * patch + rng.randrange(patch)),
+        "patch_size": patch,
+        "embed_dim": heads * rng.choice([8, 12, 16]),
+        "depth": rng.randint(1, 3),
+        "num_heads": heads,
+        "mlp_ratio": rng.choice([1.0, 2.0, 8 / 3]),
+        "num_classes": rng.choice([0, 5]),
+        "global_pool": pool,
+        "class_token": cls,
+        "num_reg_tokens": rng.choice([0, 1, 3]),
+        "no_embed_class": maybe(),
+        "use_abs_pos_emb": maybe(0.8),
+        "use_rot_pos_emb": maybe() or not biased,  # else it is a VisionTransformer, too, and goes back as one: see below
+        "ref_feat_shape": rng.choice([None, 3, (4, 6), (16, 16)]),
+        "use_pre_transformer_norm": maybe(0.3),
+        "use_fc_norm": after,
+        # both norms are one too many
+        "use_post_transformer_norm": rng.choice([None, False] + [True] * (not (pool == "avg" if after is None else after))),
+        "qkv_bias": biased,
+        "qkv_fused": maybe(),
+        "qk_norm": maybe(0.3) and not post,
+        "scale_attn_inner": maybe(0.3),
+        "scale_mlp": maybe(),
+        "swiglu_mlp": maybe(0.7),
+        "swiglu_align_to": 0 if pool == "map" else align,  # of attention pooling the width is not rounded
+        "use_post_norm": post,
+        "init_values": rng.choice([None, 0.0, 1e-5, 0.3]),
+    }
+
+
+DRAWN = [(f"vit {seed}", *draw(seed)) for seed in range(16)] + [(f"eva {seed}", *draw_eva(seed)) for seed in range(32)]
+
+
+@pytest.mark.parametrize(("base", "args"), [drawn[1:] for drawn in DRAWN], ids=[drawn[0] for drawn in DRAWN])
+def test_any_network_there_and_back(base, args, tmp_path):
+    model = build(base, **{key: value for key, value in args.items() if value is not None})
     x = uniform("input", (2, *args["img_size"], 3)) / 8
     save_for_hf(model, tmp_path / "theirs", safe_serialization=True)
 
@@ -99,3 +142,22 @@ def test_any_network_there_and_back(seed, tmp_path):
     model.set_input_size(other)
     x = uniform("input", (2, *other, 3)) / 8
     assert_stages(vitjax.load(tmp_path / "theirs", image=other), {"input": x, "stage/tokens": run(model, x)["tokens"]})
+
+
+@pytest.mark.parametrize("scale", [None, 0.0, 0.3])
+def test_an_eva_that_is_a_vision_transformer_goes_back_as_one(scale, tmp_path):
+    sizes = {"img_size": (16, 12), "patch_size": 4, "embed_dim": 24, "depth": 2, "num_heads": 3, "num_classes": 7}
+    args = {"qkv_bias": False, "use_rot_pos_emb": False, "class_token": False, "init_values": scale}
+    model = timm.create_model("eva02_tiny_patch14_224", **sizes, **args).eval()
+    with torch.no_grad():
+        [parameter.copy_(torch.from_numpy(uniform(name, parameter.shape))) for name, parameter in model.named_parameters()]
+    x = uniform("input", (2, 16, 12, 3)) / 8
+    stages = run(model, x)
+    save_for_hf(model, tmp_path / "theirs", safe_serialization=True)
+    ours = vitjax.load(tmp_path / "theirs")
+    assert_stages(ours, {"input": x} | {f"stage/{name}": stage for name, stage in stages.items()})
+    export(ours.spec, ours.params, tmp_path / "ours")
+    back = timm.create_model(f"local-dir:{tmp_path / 'ours'}", pretrained=True).eval()
+    assert type(back).__name__ == "VisionTransformer"
+    for name, stage in run(back, x).items():
+        np.testing.assert_array_equal(stage, stages[name], name)
