@@ -1,4 +1,4 @@
-"""`vitjax list`: what there is to load, without JAX."""
+"""`vitjax list`: what there is to load, without JAX. Accuracies are ImageNet-1k's in percent, where a publisher reports them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from . import variants
 from .config import Error, hw
 from .terminal import table
+from .weights import REPORTED
 
 
 def show(args: argparse.Namespace) -> None:
@@ -23,7 +24,7 @@ def show(args: argparse.Namespace) -> None:
         return
     for row in rows:
         row |= {"image": "{} x {}".format(*row["image"]), "parameters": f"{row['parameters'] / 1e6:.1f} M"}
-    table([list(rows[0]), *([str(value) for value in row.values()] for row in rows)])
+    table([list(rows[0]), *(["" if value is None else str(value) for value in row.values()] for row in rows)])
 
 
 def _rows(pattern: str, pretrained: bool) -> Iterator[dict[str, Any]]:
@@ -37,6 +38,12 @@ def _rows(pattern: str, pretrained: bool) -> Iterator[dict[str, Any]]:
             "classes": spec.config.classes,
         }
         if pretrained:
-            yield row | {"origin": spec.source.origin or "in the package", "licence": spec.source.licence}
+            top1, top5 = REPORTED.get(name, (None, None))
+            yield row | {
+                "top-1": top1,
+                "top-5": top5,
+                "origin": spec.source.origin or "in the package",
+                "licence": spec.source.licence,
+            }
         else:
             yield row | {"weights": sum(key.startswith(f"{name}.") for key in variants.WEIGHTS)}

@@ -85,7 +85,11 @@ Command = Callable[..., Callable[..., Any]]
 def _about_files(command: Command) -> None:
     add = command("list", "catalogue", "Architectures, or published weights, by name.", run="show")
     add("pattern", nargs="?", default="*", help="a part of a name, or a pattern such as vit_base_*")
-    add("--pretrained", action="store_true", help="published weights instead of architectures")
+    add(
+        "--pretrained",
+        action="store_true",
+        help="published weights instead of architectures, with the ImageNet-1k accuracies that their cards report",
+    )
     add("--json", action="store_true")
 
     add = command(

@@ -53,7 +53,7 @@ eva02clip  = partial(eva02sub, attn_norm=True, pool="token", norm="before")
 reg        = partial(vit, registers_first=True)
 probe      = partial(vit, cls=False, pool="map", pool_act="gelu", pool_eps=1e-5)
 
-# As timm 1.0.31 builds them by default (timm/models/vision_transformer.py, deit.py). Checkpoints differ in classes only.
+# As timm 1.0.31 builds them by default (timm/models/vision_transformer.py, deit.py, eva.py). Checkpoints differ in classes only.
 TIMM: dict[str, ViTConfig] = {
     #                                                  image patch size    classes  switches
     # Dosovitskiy et al. 2020, arXiv:2010.11929; giant and gigantic: Zhai et al. 2021, arXiv:2106.04560
@@ -119,7 +119,7 @@ TIMM: dict[str, ViTConfig] = {
     "vit_base_patch16_plus_240":               vit      (240, 16, *plus,            layer_scale=1e-5),
     "vit_base_patch16_rpn_224":                gap      (224, 16, *base,            qkv_bias=False, norm_post=True, norm="after"),
     "vit_small_patch16_36x1_224":              vit      (224, 16, 384, 36, 6, 1536, layer_scale=1e-5),
-    # EVA-L (arXiv:2211.07636) and FlexiViT (arXiv:2212.08013), which saw all patch sizes and is published at 16
+    # EVA (arXiv:2211.07636); EVA-L is a plain one, giant has no bias of keys
     "eva_large_patch14_196":                   vit      (196, 14, *large,           pool="mean", norm="after"),
     "eva_large_patch14_336":                   vit      (336, 14, *large,           pool="mean", norm="after"),
     "eva_giant_patch14_224":                   eva      (224, 14, *giant),
@@ -139,6 +139,7 @@ TIMM: dict[str, ViTConfig] = {
     "eva02_large_patch14_clip_224":            eva02clip(224, 14, *large23,   768),
     "eva02_large_patch14_clip_336":            eva02clip(336, 14, *large23,   768),
     "eva02_enormous_patch14_clip_224":         evaclip  (224, 14, *enormous,   1024, norm_post=True),
+    # FlexiViT (arXiv:2212.08013), which saw all patch sizes and is published at 16
     "flexivit_small":                          flexi    (240, 16, *small),
     "flexivit_base":                           flexi    (240, 16, *base),
     "flexivit_large":                          flexi    (240, 16, *large),
@@ -343,7 +344,13 @@ REFUSED = {
     "vit_*_radio_*":      "its positions are a 128 x 128 grid, resampled on loading",
     "vit_parallel_*":     "its blocks hold two attentions, then two MLPs, side by side",
     "vit_sam_*":          "its attention is within windows, with relative positions",
-    "rope_*":             "its positions are rotations",
+    "rope_*":             "its rotary positions pair numbers, or count patches, otherwise than EVA-02's",
+    "vit_*_rope_reg*":    "it has no row yet, though all of its parts are here: give its config",
+    "vit_*_rope_*":       "its rotary positions are ROPE-ViT's: columns before rows, at other frequencies or learned ones",
+    "vit_*_dinov3*":      "its rotary positions are of coordinates between -1 and 1",
+    "vit_*_lingbot":      "its rotary positions are of coordinates between -1 and 1",
+    "vit_*_sapiens2":     "it has RMSNorm, and heads that share keys and values",
+    "vit_pe_*":           "its rotary positions count from 1, columns before rows",
     "naflex_*":           "its pictures keep their proportions, and positions are resampled for each",
     "vit_*_hmlp*":        "its patches are cut by three convolutions",
     "vit_*_rms_*":        "it has RMSNorm",

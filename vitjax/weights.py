@@ -65,6 +65,8 @@ half     = partial(Weights, mean=(0.5, 0.5, 0.5),                     std=(0.5, 
 imagenet = partial(Weights, mean=(0.485, 0.456, 0.406),               std=(0.229, 0.224, 0.225))
 clip     = partial(Weights, mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.27577711))
 raw      = partial(Weights, mean=(0.0, 0.0, 0.0),                     std=(1.0, 1.0, 1.0))
+eva      = partial(clip, licence="mit")
+eva22k   = partial(imagenet, licence="mit")
 ijepa    = partial(imagenet, licence="cc-by-nc-4.0", key="encoder")
 pico     = partial(half, fit="squash", resample="bilinear", 
                    labels="digits", licence="Apache-2.0", origin="", dialect="", reference="vitjax")
@@ -253,6 +255,34 @@ WEIGHTS: dict[str, Weights] = {
     "eva_large_patch14_196.in22k_ft_in1k":                      clip    (  1000, 1.0,  licence="mit"),
     "eva_large_patch14_336.in22k_ft_in22k_in1k":                clip    (  1000, 1.0,  fit="squash", licence="mit"),
     "eva_large_patch14_336.in22k_ft_in1k":                      clip    (  1000, 1.0,  fit="squash", licence="mit"),
+    # EVA (arXiv:2211.07636), EVA-02 (arXiv:2303.11331), EVA-CLIP's image towers (arXiv:2303.15389)
+    "eva_giant_patch14_224.clip_ft_in1k":                       eva     (  1000, 0.9),
+    "eva_giant_patch14_336.clip_ft_in1k":                       eva     (  1000, 1.0,  fit="squash"),
+    "eva_giant_patch14_336.m30m_ft_in22k_in1k":                 eva22k  (  1000, 1.0,  fit="squash"),
+    "eva_giant_patch14_560.m30m_ft_in22k_in1k":                 eva22k  (  1000, 1.0,  fit="squash"),
+    "eva_giant_patch14_clip_224.laion400m":                     eva     (  1024, 0.9),
+    "eva_giant_patch14_clip_224.merged2b":                      eva     (  1024, 0.9),
+    "eva02_tiny_patch14_224.mim_in22k":                         eva     (     0, 0.9),
+    "eva02_tiny_patch14_336.mim_in22k_ft_in1k":                 eva     (  1000, 1.0),
+    "eva02_small_patch14_224.mim_in22k":                        eva     (     0, 0.9),
+    "eva02_small_patch14_336.mim_in22k_ft_in1k":                eva     (  1000, 1.0),
+    "eva02_base_patch14_224.mim_in22k":                         eva     (     0, 0.9),
+    "eva02_base_patch14_448.mim_in22k_ft_in22k_in1k":           eva     (  1000, 1.0,  fit="squash"),
+    "eva02_base_patch14_448.mim_in22k_ft_in1k":                 eva     (  1000, 1.0),
+    "eva02_base_patch14_448.mim_in22k_ft_in22k":                eva     ( 21841, 1.0,  fit="squash"),
+    "eva02_large_patch14_224.mim_in22k":                        eva     (     0, 0.9),
+    "eva02_large_patch14_224.mim_m38m":                         eva     (     0, 0.9),
+    "eva02_large_patch14_448.mim_in22k_ft_in22k_in1k":          eva     (  1000, 1.0,  fit="squash"),
+    "eva02_large_patch14_448.mim_m38m_ft_in22k_in1k":           eva     (  1000, 1.0,  fit="squash"),
+    "eva02_large_patch14_448.mim_in22k_ft_in1k":                eva     (  1000, 1.0),
+    "eva02_large_patch14_448.mim_m38m_ft_in1k":                 eva     (  1000, 1.0),
+    "eva02_large_patch14_448.mim_in22k_ft_in22k":               eva     ( 21841, 1.0,  fit="squash"),
+    "eva02_large_patch14_448.mim_m38m_ft_in22k":                eva     ( 21841, 1.0,  fit="squash"),
+    "eva02_base_patch16_clip_224.merged2b":                     eva     (   512, 0.9),
+    "eva02_large_patch14_clip_224.merged2b":                    eva     (   768, 0.9),
+    "eva02_large_patch14_clip_336.merged2b":                    eva     (   768, 1.0),
+    "eva02_enormous_patch14_clip_224.laion2b":                  eva     (  1024, 0.9),
+    "eva02_enormous_patch14_clip_224.laion2b_plus":             eva     (  1024, 0.9),
     "flexivit_small.1200ep_in1k":                               half    (  1000, 0.95),
     "flexivit_small.600ep_in1k":                                half    (  1000, 0.95),
     "flexivit_small.300ep_in1k":                                half    (  1000, 0.95),
@@ -491,6 +521,26 @@ WEIGHTS: dict[str, Weights] = {
         origin=BIO, sha256="cabfd49ca3d934a8a7df006060988aff138d079d9952a2af441b3eba7c662c90"),
     "vit_reg4_so150m_p14_ls_dino-v2-bio-336px":         bd       (    0, 1.0, "vit_reg4_so150m_p14_ls", runs={"image": 336},
         size=336, origin=BIO, sha256="f7873db83482a4afd7c0863cc499cdb14a4cd4190e4c104a2aafb40df87df3fc"),
+}
+
+# ImageNet-1k, top-1 and top-5 in percent, as timm's model cards of EVA report them: nothing that was measured here.
+REPORTED: dict[str, tuple[float, float]] = {
+    "eva02_large_patch14_448.mim_m38m_ft_in22k_in1k":  (90.054, 99.042),
+    "eva02_large_patch14_448.mim_in22k_ft_in22k_in1k": (89.946, 99.01),
+    "eva_giant_patch14_560.m30m_ft_in22k_in1k":        (89.792, 98.992),
+    "eva02_large_patch14_448.mim_in22k_ft_in1k":       (89.626, 98.954),
+    "eva02_large_patch14_448.mim_m38m_ft_in1k":        (89.57,  98.918),
+    "eva_giant_patch14_336.m30m_ft_in22k_in1k":        (89.56,  98.956),
+    "eva_giant_patch14_336.clip_ft_in1k":              (89.466, 98.82),
+    "eva_large_patch14_336.in22k_ft_in22k_in1k":       (89.214, 98.854),
+    "eva_giant_patch14_224.clip_ft_in1k":              (88.882, 98.678),
+    "eva02_base_patch14_448.mim_in22k_ft_in22k_in1k":  (88.692, 98.722),
+    "eva_large_patch14_336.in22k_ft_in1k":             (88.652, 98.722),
+    "eva_large_patch14_196.in22k_ft_in22k_in1k":       (88.592, 98.656),
+    "eva02_base_patch14_448.mim_in22k_ft_in1k":        (88.23,  98.564),
+    "eva_large_patch14_196.in22k_ft_in1k":             (87.934, 98.504),
+    "eva02_small_patch14_336.mim_in22k_ft_in1k":       (85.74,  97.614),
+    "eva02_tiny_patch14_336.mim_in22k_ft_in1k":        (80.658, 95.524),
 }
 
 # No two sets have one size, so timm, too, tells them apart by it (timm/data/imagenet_info.py).
