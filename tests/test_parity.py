@@ -1,6 +1,8 @@
 """The numbers of timm, stage by stage, through the way that users go: its folder, `vitjax.load`, the methods of Model."""
 
+import itertools
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +21,8 @@ FIXTURES = Path(__file__).parent / "fixtures"
 FAMILIES = sorted(path.stem for path in FIXTURES.glob("timm_*.npz"))
 # One family for each way that goes on from the last block: class token, mean or attention, of which tokens, normed when.
 HEADS = [f"timm_{name}" for name in ("plain", "siglip_gap", "gap_reg4", "eva_large", "map_reg4", "map_prefix", "intern300m")]
+HEADS += ["timm_eva01", "timm_eva02_clip"]
+PUBLISHED = sorted(path.stem.removeprefix("full_") for path in FIXTURES.glob("full_*.npz"))
 heads = pytest.mark.parametrize("published", HEADS, indirect=True)
 
 
@@ -108,12 +112,17 @@ def test_bfloat16(published):
     assert cosine.min() > 0.999
 
 
-def test_full_size(tmp_path):
-    reference = read("full_vit_base_patch16_384")
-    file = tmp_path / "model.safetensors"
-    save_file({key: weight(key, tuple(shape)) for key, shape in json.loads(str(reference["manifest"])).items()}, file)
-    model = vitjax.load(file, variant="vit_base_patch16_384")
-    file.unlink()  # 350 MB
+@pytest.mark.parametrize("architecture", PUBLISHED)
+def test_full_size(architecture, tmp_path):
+    reference = read(f"full_{architecture}")
+    shapes = {key: tuple(shape) for key, shape in json.loads(str(reference["manifest"])).items()}
+    files = {}
+    for shard, keys in itertools.groupby(shapes, lambda key: key.split(".")[:2]):  # a block at a time: one has 4 GB
+        files |= dict.fromkeys(keys := list(keys), name := f"{'.'.join(shard)}.safetensors")
+        save_file({key: weight(key, shapes[key]) for key in keys}, tmp_path / name)
+    (index := tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": files}))
+    model = vitjax.load(index, variant=architecture)
+    shutil.rmtree(tmp_path)
     stages = model.stages(uniform("input", tuple(reference["input"])))
     assert_close(stages["tokens"][:, ::16], reference["stage/tokens"], FULL)
     assert_close(stages["pooled"], reference["stage/pooled"], FULL)
@@ -136,6 +145,19 @@ MISTAKES = {  # what is wrong, and the stage that shows it first
     "prefix in map":    ("timm_map_reg4",     "pooled",        {"pool_prefix": True}),
     "no prefix in map": ("timm_map_prefix",   "pooled",        {"pool_prefix": False}),
     "mean for token":   ("timm_plain",        "pooled",        {"pool": "mean"}),
+    "no rotary":        ("timm_eva02_packed", "block_00/attn", {"rotary": False, "rotary_grid": None}),
+    "patches as grid":  ("timm_eva02_packed", "block_00/attn", {"rotary_grid": None}),
+    "a smaller grid":   ("timm_eva02_packed", "block_00/attn", {"rotary_grid": 14}),
+    "the grid turned":  ("timm_eva02_subln",  "block_00/attn", {"rotary_grid": (5, 2)}),
+    "no query's bias":  ("timm_eva01",        "block_00/attn", {"qkv_bias": False}),
+    "nor of three":     ("timm_eva02_subln",  "block_00/attn", {"qkv_bias": False}),
+    "no attention norm":("timm_eva02_clip",   "block_00/attn", {"attn_norm": False}),
+    "no sub-LN":        ("timm_eva02_subln",  "block_00/mlp",  {"mlp_norm": False}),
+    "gelu for the gate":("timm_eva02_packed", "block_00/mlp",  {"act": "gelu"}),
+    "eps of the middle":("timm_eva02_subln",  "block_00/attn", {"eps": 1e-5}),
+    "EVA-02-E normed":  ("timm_eva02_enormous", "block_00/attn", {"norm_post": False}),
+    "mean of EVA-CLIP": ("timm_eva02_clip",   "tokens",        {"pool": "mean", "norm": "after"}),
+    "token of EVA":     ("timm_eva01",        "pooled",        {"pool": "token"}),
 }
 # fmt: on
 

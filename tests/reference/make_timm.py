@@ -30,7 +30,7 @@ from tests.recipe import uniform, weight
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 TINY = {"img_size": (16, 12), "patch_size": 4, "embed_dim": 24, "depth": 2, "num_heads": 3, "mlp_ratio": 2.0, "num_classes": 7}
 RESIZED = (12, 20)  # shorter and wider: 4 x 3 -> 3 x 5 patches
-FULL = "vit_base_patch16_384"
+FULL = ("vit_base_patch16_384",)
 
 # The architecture brings its switches, TINY the sizes; what else a row says is said of it.
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -52,6 +52,11 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "deit3": ("deit3_small_patch16_224", {}),
     "flexivit": ("flexivit_small", {}),
     "intern300m": ("vit_intern300m_patch14_448", {}),  # no final norm
+    "eva01": ("eva_giant_patch14_224", {"img_size": (18, 15)}),  # no bias of keys, which is two tensors
+    "eva02_packed": ("eva02_tiny_patch14_224", {}),  # rotary positions, on a grid larger than the picture's
+    "eva02_subln": ("eva02_base_patch14_224", {"ref_feat_shape": (2, 5)}),  # a norm in SwiGLU; another grid, not square
+    "eva02_clip": ("eva02_base_patch16_clip_224", {"num_reg_tokens": 2}),  # and in attention; more that is not turned
+    "eva02_enormous": ("eva02_enormous_patch14_clip_224", {}),  # norms after the branches
     "norms": ("vit_base_patch16_224", {"qk_norm": True, "scale_attn_norm": True, "scale_mlp_norm": True, "proj_bias": False}),
 }
 
@@ -140,7 +145,7 @@ def meta() -> np.ndarray:
 def make() -> dict[str, dict[str, np.ndarray]]:
     """File name -> its arrays."""
     made = {f"timm_{family}.npz": tiny(*row) for family, row in FAMILIES.items()}
-    return made | {f"full_{FULL}.npz": full(FULL)}
+    return made | {f"full_{architecture}.npz": full(architecture) for architecture in FULL}
 
 
 if __name__ == "__main__":
