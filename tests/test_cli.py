@@ -116,7 +116,17 @@ def test_list(run):
     rows = json.loads(run("list", "vit_base_patch16_384", "--pretrained", "--json")[1])
     assert rows[0]["name"] == "vit_base_patch16_384.augreg_in21k_ft_in1k"
     assert rows[0]["origin"] == "hf:timm/vit_base_patch16_384.augreg_in21k_ft_in1k"
+    assert (rows[0]["top-1"], rows[0]["top-5"]) == (None, None)
     assert run("list", "no_such_thing")[0] == 1
+
+
+def test_list_shows_what_cards_report(run):
+    name = "eva_giant_patch14_224.clip_ft_in1k"
+    (row,) = json.loads(run("list", name, "--pretrained", "--json")[1])
+    assert (row["top-1"], row["top-5"], row["parameters"]) == (88.882, 98.678, 1_012_555_112)
+    head, *lines = run("list", "eva_giant_patch14_*", "--pretrained")[1].splitlines()
+    assert "top-1   top-5 " in head and "88.882  98.678" in lines[0] and "None" not in lines[-1]
+    assert "top-1" not in run("list", "eva_giant")[1]
 
 
 MISSING = "blocks.3.norm1.weight [64] <-> blocks/norm1/scale[3]"  # in both languages

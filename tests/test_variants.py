@@ -21,7 +21,7 @@ from vitjax.variants import (
     resolve,
     spec,
 )  # fmt: skip
-from vitjax.weights import IMAGENET, labels, run
+from vitjax.weights import IMAGENET, REPORTED, labels, run
 
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
@@ -79,6 +79,35 @@ def test_cards(name, millions, image, crop, mean_std):
     assert published.preprocess == Preprocess(image, crop, fit, "bicubic", *mean_std)
     assert round(parameters(published.config) / 1e6, 2) == pytest.approx(millions, abs=0.05)
     assert published.config.classes == 1000 and published.labels[281] == "tabby, tabby cat"
+
+
+# The table of timm's card of EVA: top-1, top-5, millions of parameters, and the size of pictures.
+CARD = """
+eva02_large_patch14_448.mim_m38m_ft_in22k_in1k   90.054  99.042  305.08  448
+eva02_large_patch14_448.mim_in22k_ft_in22k_in1k  89.946  99.01   305.08  448
+eva_giant_patch14_560.m30m_ft_in22k_in1k         89.792  98.992  1014.45 560
+eva02_large_patch14_448.mim_in22k_ft_in1k        89.626  98.954  305.08  448
+eva02_large_patch14_448.mim_m38m_ft_in1k         89.57   98.918  305.08  448
+eva_giant_patch14_336.m30m_ft_in22k_in1k         89.56   98.956  1013.01 336
+eva_giant_patch14_336.clip_ft_in1k               89.466  98.82   1013.01 336
+eva_large_patch14_336.in22k_ft_in22k_in1k        89.214  98.854  304.53  336
+eva_giant_patch14_224.clip_ft_in1k               88.882  98.678  1012.56 224
+eva02_base_patch14_448.mim_in22k_ft_in22k_in1k   88.692  98.722  87.12   448
+eva_large_patch14_336.in22k_ft_in1k              88.652  98.722  304.53  336
+eva_large_patch14_196.in22k_ft_in22k_in1k        88.592  98.656  304.14  196
+eva02_base_patch14_448.mim_in22k_ft_in1k         88.23   98.564  87.12   448
+eva_large_patch14_196.in22k_ft_in1k              87.934  98.504  304.14  196
+eva02_small_patch14_336.mim_in22k_ft_in1k        85.74   97.614  22.13   336
+eva02_tiny_patch14_336.mim_in22k_ft_in1k         80.658  95.524  5.76    336
+"""
+
+
+def test_the_card_of_eva():
+    rows = [line.split() for line in CARD.strip().splitlines()]
+    assert {name: (float(top1), float(top5)) for name, top1, top5, *_ in rows} == REPORTED
+    for name, _, _, millions, image in rows:
+        assert f"{parameters(spec(name).config) / 1e6:.2f}" == millions, name
+        assert spec(name).preprocess.size == int(image) and len(spec(name).labels) == 1000
 
 
 def test_parameters_by_hand():
@@ -205,6 +234,10 @@ def test_architecture_alone():
         ("vit_giant_patch14_224.untrained", "has no published weights"),
         ("timm/deit_tiny_distilled_patch16_224.fb_in1k", "known to its publisher, not here: it has a second class token"),
         ("aimv2_large_patch14_224", "RMSNorm"),
+        ("vit_base_patch16_dinov3", "between -1 and 1"),
+        ("vit_medium_patch16_rope_reg1_gap_256", "no row yet"),
+        ("vit_small_patch16_rope_mixed_224", "ROPE-ViT's"),
+        ("eva02_enormous_patch14_clip_224.pretrain", "closest are: eva02_enormous_patch14_clip_224.laion2b"),
         ("RN50:openai", "its image tower is a ResNet"),
         ("coca_ViT-L-14", "writes texts"),
         ("ViT-B-33:openai", "unknown"),
