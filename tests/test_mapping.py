@@ -15,6 +15,8 @@ from safetensors.numpy import save_file
 import vitjax
 from vitjax import Error, ViTConfig, checkpoint, manifest
 from vitjax.converters import convert, sha256
+from vitjax.converters.birder import BIRDER
+from vitjax.converters.dialect import Dialect
 from vitjax.converters.mapping import Report, Rule, Slot, not_finite, slots, to_ours, to_theirs
 from vitjax.converters.timm import TIMM
 from vitjax.model import shapes
@@ -35,14 +37,14 @@ ROWS = {replace(row, **SIZES, classes=min(row.classes, 5)): name for name, row i
 SMALL = {name: row for row, name in ROWS.items()} | {name: replace(TINY, **changes) for name, changes in SWITCHES.items()}
 
 
-def spelt(config: ViTConfig) -> tuple[list[Slot], dict[str, tuple[int, ...]]]:
+def spelt(config: ViTConfig, dialect: Dialect = TIMM) -> tuple[list[Slot], dict[str, tuple[int, ...]]]:
     like = shapes(config)
-    return slots(TIMM.rules(config), like), like
+    return slots(dialect.rules(config), like), like
 
 
-def published(config: ViTConfig, dtype: object = np.float32) -> dict[str, np.ndarray]:
+def published(config: ViTConfig, dtype: object = np.float32, dialect: Dialect = TIMM) -> dict[str, np.ndarray]:
     """A file's tensors, random where our network has a parameter."""
-    wanted, like = spelt(config)
+    wanted, like = spelt(config, dialect)
     rng = np.random.default_rng(0)
     return dict(to_theirs(wanted, {path: rng.standard_normal(shape).astype(dtype) for path, shape in like.items()}))
 
@@ -53,8 +55,8 @@ def read(wanted: list[Slot], like: dict, theirs: dict, dtype: object = None) -> 
     return {path: np.asarray(leaf) for path, leaf in leaves.items()}, found
 
 
-def report(theirs: dict[str, np.ndarray], config: ViTConfig = TINY) -> Report:
-    return to_ours(*spelt(config), theirs)[1]
+def report(theirs: dict[str, np.ndarray], config: ViTConfig = TINY, dialect: Dialect = TIMM) -> Report:
+    return to_ours(*spelt(config, dialect), theirs)[1]
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -162,18 +164,18 @@ def test_every_number_is_finite_in_the_dtype_that_is_kept(value):
 
 
 ZERO = {  # a part, or a whole tensor, that our network does not have
-    "key bias": (SMALL["query and value biases"], "blocks.1.attn.qkv.bias", slice(12, 24)),
-    "head bias": (SMALL["head without bias"], "head.bias", slice(0, 5)),
+    "key bias": (SMALL["query and value biases"], BIRDER, "encoder.block.1.attn.qkv.bias", slice(12, 24)),
+    "head bias": (SMALL["head without bias"], TIMM, "head.bias", slice(0, 5)),
 }
 
 
-@pytest.mark.parametrize(("config", "key", "part"), ZERO.values(), ids=ZERO)
-def test_a_part_that_we_have_not_is_zero(config, key, part):
-    theirs = published(config)
+@pytest.mark.parametrize(("config", "dialect", "key", "part"), ZERO.values(), ids=ZERO)
+def test_a_part_that_we_have_not_is_zero(config, dialect, key, part):
+    theirs = published(config, dialect=dialect)
     assert not theirs[key][part].any() and np.delete(theirs[key], part).all()  # written as zeros, and only that part
     for value in (1e-30, np.nan):
         theirs[key][part.stop - 1] = value
-        (line,) = report(theirs, config).not_zero
+        (line,) = report(theirs, config, dialect).not_zero
         assert line.startswith(f"{key} ")
 
 
