@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
@@ -50,6 +51,25 @@ def test_there_and_back_with_its_vocabulary(run, place, tmp_path):
     assert (code, out, err) == (0, f"{tmp_path}/ours: {ours.spec.name}, {count:.2f} M parameters, 16 features\n", "")
     assert ours.config == clip.config and ours.tokenizer == clip.tokenizer and same(ours.params, clip.params)
     assert ours.tokenize("a cat").tolist() == clip.tokenize("a cat").tolist()
+
+
+def test_zero_shot_of_an_eva_clip_in_open_clips_spelling(run, place, tmp_path, monkeypatch):
+    name, labels = "eva02_base_patch16_clip_224", ["cat", "dog", "its"]
+    row = replace(variants.TIMM[name], image=32, patch=8, width=32, depth=2, heads=4, mlp=48, classes=16)
+    monkeypatch.setitem(variants.TIMM, name, row)
+    config = replace(OURS.config, image=row)
+    params = initialise(config)
+    params["text"]["embedding"] = params["text"]["embedding"] * 50  # else, at random, all words are alike
+    checkpoint.save(tmp_path / "ours", replace(OURS, config=config), params, tokenizer=vocabulary(place / "merges.txt"))
+    assert run("export", tmp_path / "ours", tmp_path / "theirs", "--dialect", "open_clip")[0] == 0
+    code, out, _ = run("zero-shot", "0.png", "--labels", ",".join(labels), "--model", tmp_path / "theirs", "--json")
+    clip = vitjax.load(tmp_path / "theirs")
+    assert clip.config == config and clip.spec.source.dialect == "open_clip"
+    logits = clip(clip.preprocess("0.png"), clip.tokenize(labels))[0]
+    wanted = dict(zip(labels, np.asarray(jax.nn.softmax(logits))[0], strict=True))
+    assert np.ptp(list(wanted.values())) > 0.01
+    for found in clip.zero_shot("0.png", labels), [tuple(top.values()) for top in json.loads(out)[0]["top"]]:
+        assert code == 0 and dict(found) == pytest.approx(wanted, abs=1e-6)
 
 
 def test_a_tower_by_itself(run, place, tmp_path):

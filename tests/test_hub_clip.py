@@ -9,7 +9,21 @@ import pytest
 
 import vitjax
 from tests.loopback import Hub, Repository, run, serve
-from vitjax import CLIP, CLIPConfig, Error, Preprocess, Spec, TextConfig, Tokenize, ViTConfig, checkpoint, converters, hub, orbax
+from vitjax import (
+    CLIP,
+    CLIPConfig,
+    Error,
+    Preprocess,
+    Spec,
+    TextConfig,
+    Tokenize,
+    ViTConfig,
+    checkpoint,
+    converters,
+    hub,
+    orbax,
+    variants,
+)
 from vitjax.config import config_to_json
 from vitjax.model import initialise
 from vitjax.tokenizer import BYTES, vocabulary
@@ -56,8 +70,8 @@ def files(clip, tmp_path_factory) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def load(server: Hub, home: Path, name: str, address: str = "", how: str = "") -> list:
-    said = json.dumps(config_to_json(TOWERS))
+def load(server: Hub, home: Path, name: str, address: str = "", how: str = "", towers: CLIPConfig = TOWERS) -> list:
+    said = json.dumps(config_to_json(towers))
     out, _ = run(LOAD.format(said=said, name=name, address=address, how=how), server.address, home)
     return json.loads(out.splitlines()[-1])
 
@@ -75,6 +89,26 @@ def test_the_file_in_open_clip_s_spelling_is_taken_and_its_vocabulary(files, wor
         assert load(server, tmp_path, name, how=", tower='text'") == ["TextModel", "open_clip", "text", ids]
         assert load(server, tmp_path, name, how=", tower='image'") == ["Model", "open_clip", "vit", None]
         assert len(server.asked) == asked  # both from the checkpoint folder
+
+
+def test_eva_clip_in_half_precision_by_all_its_names(words, tmp_path):
+    """Its repository is called as timm calls the image tower; timm's own is another."""
+    repository, name = "timm/eva02_base_patch16_clip_224.merged2b_s8b_b131k", "clip_eva02_base_patch16_224.merged2b_s8b_b131k"
+    names = [name, repository, f"hf-hub:{repository}", f"hf_hub:{repository}", "EVA02-B-16", "EVA02-B-16:merged2b_s8b_b131k"]
+    assert {variants.resolve(spelling) for spelling in names} == {name}
+    image = replace(
+        variants.TIMM["eva02_base_patch16_clip_224"], image=32, patch=8, width=32, depth=2, heads=4, mlp=48, classes=16
+    )
+    towers = CLIPConfig(image, replace(TOWERS.text, act="gelu"))
+    half = jax.tree.map(lambda leaf: leaf.astype("float16"), initialise(towers))
+    file = converters.export(Spec("eva", towers), half, tmp_path / "eva.safetensors", "open_clip")
+    with serve() as server:
+        files = {"open_clip_model.safetensors": file.read_bytes(), "tokenizer.json": words.encode()}
+        server.repositories[repository] = Repository(files)
+        kind, dialect, of, ids = load(server, tmp_path, name, towers=towers)
+        assert (kind, dialect, of, ids[0][0]) == ("CLIP", "open_clip", "clip", 49406)
+        alone = [load(server, tmp_path, name, how=f", tower='{tower}'", towers=towers)[:3] for tower in ("image", "text")]
+        assert alone == [["Model", "open_clip", "vit"], ["TextModel", "open_clip", "text"]]
 
 
 def test_openai_s_archive_gets_the_vocabulary_from_the_hub(files, words, tmp_path):

@@ -222,7 +222,7 @@ REFUSED = {
     "mt5-*":              "its text tower is mT5",
     "nllb-clip-*":        "its text tower is NLLB",
     "MobileCLIP*":        "its image tower has convolutions",
-    "PE-Core-*":          "its image tower has rotary positions",
+    "PE-Core-*":          "its rotary positions are not those of EVA",
     "ViTamin-*":          "its image tower has convolutions",
     "vit_relpos_*":       "its positions are relative",
     "swin_*":             "its image tower has attention within windows",

@@ -5,8 +5,10 @@ import logging
 import random
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import open_clip
@@ -24,7 +26,7 @@ from transformers import M2M100Config, MT5Config, XLMRobertaConfig
 
 import vitjax
 from tests.recipe import uniform
-from tests.reference.make_open_clip import TEXT, VISION, build, resized, run, small_trunks, texts
+from tests.reference.make_open_clip import TEXT, VISION, build, eva, resized, run, small_trunks, texts
 from tests.test_open_clip import assert_numbers
 from tests.test_parity import assert_stages
 from tests.test_preprocess import photograph
@@ -37,6 +39,8 @@ from vitjax.converters.files import OPEN_CLIP_CONFIG, Bundle
 from vitjax.converters.identify import respelt, with_act
 from vitjax.converters.mapping import slots
 from vitjax.converters.open_clip import OPEN_CLIP, SIZES
+from vitjax.converters.open_clip_settings import TIMM_POOLS
+from vitjax.converters.timm_settings import OURS as UNKNOWN_THERE
 from vitjax.model import shapes
 from vitjax.preprocess import preprocess
 from vitjax.variants import VARIANTS, parameters, spec
@@ -92,6 +96,39 @@ def test_a_configuration_is_our_row(name):
     assert read(written) == ours
     again = empty(written)
     assert name in READ or (type(again) is type(model) and str(again) == str(model))
+
+
+def built(vision: dict[str, Any]) -> nn.Module | None:
+    """open_clip's image tower without numbers, of one block; None where timm has no such network."""
+    with torch.device("meta"), mock.patch.object(timm, "create_model", partial(timm.create_model, depth=1)):
+        try:
+            return open_clip.model._build_vision_tower(16, vision)
+        except AssertionError:
+            return None
+
+
+@pytest.mark.parametrize("projection", [None, "none", "linear"])
+def test_every_tower_of_timms_pools_as_open_clip_makes_it(projection):
+    """Where its norm is, by name; what we have not (a new attention pooling, tokens not pooled) is refused."""
+    for name, row in variants.TIMM.items():
+        if name in UNKNOWN_THERE or row.distilled:
+            continue
+        for pool in "token", "avg", "map":
+            vision = {"timm_model_name": name, "timm_pool": pool, "timm_proj": projection, "image_size": row.image}
+            model = built(vision)
+            width = row.width if projection == "none" else 16
+            config = {"model_cfg": {"embed_dim": width, "vision_cfg": vision, "text_cfg": TEXT | {"width": 16}}}
+            try:
+                ours = read(config).config.image
+            except Error as error:
+                plain = "under other names" in str(error)
+                assert model is None or plain or pool == "map" != row.pool, (vision, error)
+                continue
+            assert model is not None, vision
+            rules = OPEN_CLIP.rules(one := replace(ours, depth=1))
+            wanted = {slot.theirs: slot.shape for slot in slots(rules, shapes(one))}
+            assert wanted == {f"visual.{key}": tuple(tensor.shape) for key, tensor in model.state_dict().items()}, vision
+            assert one.pool == {"avg": "mean"}.get(model.trunk.global_pool, model.trunk.global_pool), vision
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in (*OURS, *READ)])
@@ -169,12 +206,15 @@ LICENSED = {  # timm has the image towers of some of the same weights
     for name in timm.list_pretrained("vit_*")
     if "clip" in name and (cfg := get_pretrained_cfg(name)).hf_hub_id
 }
+EVA_LICENCES = {get_pretrained_cfg(name).license for name in timm.list_pretrained("eva*_clip_*")}
 
 
 def test_licences_are_those_that_timm_says():
     shared = {tag: LICENSED[origin] for tag in WEIGHTS if (origin := (WEIGHTS[tag].origin or "").removeprefix("hf:")) in LICENSED}
     assert len(shared) > 10
     assert {tag: WEIGHTS[tag].licence for tag in shared} == shared
+    # EVA-CLIP's are in repositories of their own: the same weights, in half precision and with their texts
+    assert {WEIGHTS[tag].licence for tag in WEIGHTS if tag.startswith("clip_eva")} == EVA_LICENCES
 
 
 # Networks drawn at random
@@ -186,10 +226,19 @@ TRUNKS = [  # names of timm's, how they pool there, and how open_clip may projec
     ("vit_medium_patch16_reg4_gap_256", "avg", ("none", "linear", None)),
     ("vit_base_patch16_224", "token", ("none", "linear", None)),
     ("vit_base_patch16_clip_quickgelu_224", "token", (None,)),
+    ("vit_base_patch16_224", "avg", ("none", "linear", None)),
+]
+EVAS = [
+    ("eva_giant_patch14_224", "token", ("none", "linear", None)),
+    ("eva_giant_patch14_clip_224", "avg", ("none", "linear", None)),
+    ("eva02_base_patch16_clip_224", "token", ("none", "linear", None)),
+    ("eva02_enormous_patch14_clip_224", "token", ("none", "linear", None)),
+    ("eva02_small_patch14_336", "avg", ("none", "linear", None)),
+    ("eva02_large_patch14_448", "token", (None,)),
 ]
 
 
-def draw(seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def draw(seed: int, trunks: list[tuple] = TRUNKS) -> tuple[dict[str, Any], dict[str, Any]]:
     """An open_clip_config.json, and the sizes of timm's tower if it has one: every switch that we know, thrown at random."""
     rng = random.Random(seed)
     maybe = lambda share=0.5: rng.random() < share  # noqa: E731
@@ -197,13 +246,18 @@ def draw(seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
     size, embed, trunk = patch * rng.randint(2, 4) + rng.randrange(patch), rng.choice([12, 16, 20]), {}
     ratio = lambda: rng.choice([2.0, 4.0, 4.9231, 3.7362, rng.uniform(1, 5)])  # noqa: E731
     if seed % 2:
-        name, pool, projections = TRUNKS[seed // 2 % len(TRUNKS)]
+        name, pool, projections = trunks[seed // 2 % len(trunks)]
+        row = variants.TIMM[name]
+        side = 4 * rng.randint(1, 3) if row.rotary else side
         trunk = {"img_size": size, "patch_size": patch, "embed_dim": heads * side, "depth": rng.randint(1, 3), "num_heads": heads}
         trunk["mlp_ratio"] = 2.0
         projection = rng.choice(projections)
         embed = heads * side if projection == "none" else embed
         vision = {"timm_model_name": name, "timm_pool": pool, "timm_proj": projection, "image_size": size}
-        vision |= {"timm_proj_bias": maybe()} if projection == "linear" else {}
+        late = (
+            TIMM_POOLS[pool] != row.pool
+        )  # where only a layer of its own gives the place of the norm, we write none with a bias
+        vision |= {"timm_proj_bias": maybe()} if projection == "linear" and not late else {}
     else:
         vision = {"image_size": size, "patch_size": patch, "width": heads * side, "head_width": side, "layers": rng.randint(1, 3)}
         vision |= {
@@ -243,7 +297,15 @@ def draw(seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
 
 @pytest.mark.parametrize("seed", range(24))
 def test_any_network_there_and_back(seed, tmp_path, monkeypatch):
-    config, trunk = draw(seed)
+    there_and_back(*draw(seed), tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("seed", range(1, 36, 2))
+def test_any_eva_there_and_back(seed, tmp_path, monkeypatch):
+    there_and_back(*draw(seed, EVAS), tmp_path, monkeypatch)
+
+
+def there_and_back(config: dict[str, Any], trunk: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if trunk:
         name = config["model_cfg"]["vision_cfg"]["timm_model_name"]
         ours = {"image": trunk["img_size"], "patch": trunk["patch_size"], "width": trunk["embed_dim"], "depth": trunk["depth"]}
@@ -294,6 +356,35 @@ def test_a_published_siglip_there_and_back(tmp_path):
     x, ids = uniform("input", (1, 256, 256, 3)), texts(9, 60)
     reference = {"input": x, "ids": ids} | {f"stage/{name}": stage for name, stage in run(model, x, ids).items()}
     assert_stages(vitjax.load(tmp_path), reference)
+
+
+WORDS = ["astronaut", "cat", "cup of coffee", "temple", "flower"]
+
+
+@pytest.mark.parametrize("name", ["eva_giant_patch14_224", "eva02_base_patch16_clip_224", "eva02_enormous_patch14_clip_224"])
+def test_zero_shot_is_open_clips(name, tmp_path, monkeypatch):
+    """Photographs and words through its own pictures, tokenizer and network, all of them as its example does it."""
+    model = eva(name)
+    model["text_cfg"] = TEXT | {"context_length": 77, "vocab_size": 49408}
+    config = {"model_cfg": model, "preprocess_cfg": {}}
+    small = dict(image=16, patch=4, width=24, depth=2, heads=3, mlp=48)
+    monkeypatch.setitem(variants.TIMM, name, replace(variants.TIMM[name], **small))
+    with small_trunks():
+        network = build(config)
+    (tmp_path / OPEN_CLIP_CONFIG).write_text(json.dumps(config))
+    save_file(network.state_dict(), tmp_path / "open_clip_model.safetensors")
+    paths = [photograph(name) for name in PHOTOGRAPHS[:6]]
+    pictures = torch.stack([open_clip.image_transform(16, is_train=False)(Image.open(path).convert("RGB")) for path in paths])
+    texts = open_clip.tokenizer.SimpleTokenizer()([f"a photo of a {word}." for word in WORDS])
+    with torch.inference_mode():
+        images, labels = network.encode_image(pictures, normalize=True), network.encode_text(texts, normalize=True)
+        wanted = (network.logit_scale.exp() * images @ labels.T).softmax(-1).numpy()
+    assert np.ptp(wanted, axis=1).min() > 0.01  # else anything would be as good
+    vocabulary = Path(open_clip.tokenizer.default_bpe())
+    clip = vitjax.load(tmp_path, tokenizer=vocabulary)
+    for path, row, found in zip(paths, wanted, clip.zero_shot(paths, WORDS, ["a photo of a {}."]), strict=True):
+        assert [label for label, _ in found] == [WORDS[i] for i in np.argsort(-row)], path
+        np.testing.assert_allclose([dict(found)[word] for word in WORDS], row, atol=1e-5)
 
 
 # OpenAI's archives
