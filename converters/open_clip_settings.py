@@ -149,7 +149,7 @@ def _timm(cfg: Mapping[str, Any], width: int) -> ViTConfig:
         raise Error(f"timm_proj {projection!r} is not supported: only linear, none, or timm's own head")
     late = projection == "linear"
     usual = pool is None or (late and not pool)  # else, an empty one leaves the tokens as they are
-    if (tower := _pooled(row, row.pool if usual else TIMM_POOLS.get(pool), late)) is None:
+    if (tower := _pooled(row, row.pool if usual else TIMM_POOLS.get(pool or ""), late)) is None:
         raise Error(f"timm_pool {pool!r} is not supported for {name}, which pools by {row.pool}")
     bias = projection == "head" or bool(cfg["timm_proj_bias"])
     tower = replace(tower, classes=0 if projection == "none" else width, head_bias=bias or projection == "none")
