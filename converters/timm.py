@@ -6,7 +6,7 @@ deit.py's models (the not distilled ones) are spelt the same; `Eva` of eva.py ha
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 from vitjax.config import Error, ViTConfig
@@ -19,7 +19,8 @@ from .timm_arguments import is_eva
 
 QKV = ("query", "key", "value")
 # What of a network timm has not: in neither class ...
-NEITHER: Mapping[str, Callable[[ViTConfig], bool]] = {
+Lacks = dict[str, Callable[[ViTConfig], bool]]
+NEITHER: Lacks = {
     "positions": lambda cfg: cfg.positions == "cls",
     "pool": lambda cfg: cfg.pool == "token_mean",
     "registers_first": lambda cfg: cfg.registers_first,
@@ -27,12 +28,12 @@ NEITHER: Mapping[str, Callable[[ViTConfig], bool]] = {
     "distilled": lambda cfg: cfg.distilled,
     "patch_bias": lambda cfg: cfg.patch_bias == cfg.norm_pre,
 }
-VIT: Mapping[str, Callable[[ViTConfig], bool]] = {
+VIT: Lacks = {
     "pool_act": lambda cfg: cfg.pool_act is not None,
     "pool_eps": lambda cfg: cfg.pool_eps is not None,
 }
-# ... and in `Eva`, of which the first would be a network's that VisionTransformer could be, but for its rotary positions.
-EVA: Mapping[str, Callable[[ViTConfig], bool]] = {
+# ... and in `Eva`: no argument says these, or its two kinds of Block and its pooling leave them out.
+EVA: Lacks = {
     "qkv_bias": lambda cfg: cfg.qkv_bias is True,
     "bias": lambda cfg: not cfg.bias,
     "act": lambda cfg: cfg.act != ("silu" if cfg.gated else "gelu"),
