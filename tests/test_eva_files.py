@@ -246,6 +246,7 @@ def test_a_row_is_read_as_baai_runs_it(family, tmp_path, row):
         assert name in fitting(files.read(file), EVA)
         spec, _ = convert(file, variant=name, dialect="eva")
         assert spec.config == config and spec.source.reference == EVA.reference == "baaivision/EVA 5623d08"
+        assert vitjax.load(file, variant=name, dialect="eva").spec.config == config
     if isinstance(config, CLIPConfig):
         with pytest.raises(Error, match="unknown reference 'timm'"):
             convert(file, variant=name, dialect="eva", reference="timm")

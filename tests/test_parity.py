@@ -46,6 +46,14 @@ def assert_close(ours: jax.Array, theirs: np.ndarray, tolerance: float = SMALL) 
     assert np.abs(np.asarray(ours) - theirs).max() <= tolerance * np.abs(theirs).max()
 
 
+def assert_alike(half: jax.Array, theirs: np.ndarray) -> None:
+    """Features in bfloat16 point where those in float32 do."""
+    assert half.dtype == jnp.bfloat16
+    ours = np.asarray(half, np.float32)
+    cosine = (ours * theirs).sum(-1) / np.linalg.norm(ours, axis=-1) / np.linalg.norm(theirs, axis=-1)
+    assert cosine.min() > 0.999
+
+
 def publish(family: str, folder: Path) -> dict[str, np.ndarray]:
     """Write a tiny network as timm saves it; what timm makes of pictures with it."""
     reference = read(family)
@@ -105,11 +113,7 @@ def test_another_size(published):
 
 def test_bfloat16(published):
     folder, reference = published
-    features = vitjax.load(folder, dtype="bfloat16").embed(reference["input"])
-    assert features.dtype == jnp.bfloat16
-    ours, theirs = np.asarray(features, np.float32), reference["stage/pooled"]
-    cosine = (ours * theirs).sum(-1) / np.linalg.norm(ours, axis=-1) / np.linalg.norm(theirs, axis=-1)
-    assert cosine.min() > 0.999
+    assert_alike(vitjax.load(folder, dtype="bfloat16").embed(reference["input"]), reference["stage/pooled"])
 
 
 @pytest.mark.parametrize("architecture", PUBLISHED)
@@ -123,10 +127,13 @@ def test_full_size(architecture, tmp_path):
     (index := tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": files}))
     model = vitjax.load(index, variant=architecture)
     shutil.rmtree(tmp_path)
-    stages = model.stages(uniform("input", tuple(reference["input"])))
+    x = uniform("input", tuple(reference["input"]))
+    stages = model.stages(x)
     assert_close(stages["tokens"][:, ::16], reference["stage/tokens"], FULL)
     assert_close(stages["pooled"], reference["stage/pooled"], FULL)
     assert_close(stages["logits"], reference["stage/logits"], FULL)
+    half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), model.params)
+    assert_alike(replace(model, params=half, dtype="bfloat16").embed(x), reference["stage/pooled"])
 
 
 # Where parameters do not give a mistake away, only numbers do: are the fixtures sharp enough to?

@@ -34,6 +34,7 @@ def load(
     dtype: str = "float32",
     mesh: jax.sharding.Mesh | None = None,
     verify: bool = True,
+    dialect: str | None = None,
     key: str | None = None,
     reference: str | None = None,
     act: Act | None = None,
@@ -54,7 +55,8 @@ def load(
     verify: a checkpoint folder's parameters are held to the hashes in its manifest.json.
     tower: of a CLIP, "image" (a Model) or "text" (a TextModel) alone; nothing of the other is read.
     tokenizer: the vocabulary of a CLIP that comes without: OpenAI's bpe_simple_vocab_16e6.txt.gz, or anyone's tokenizer.json.
-    key, reference, act: of a file, as in `vitjax.converters.convert`: which of its sets of weights, whose numbers, and run how.
+    dialect, key, reference, act: of a file, as in `vitjax.converters.convert`: in whose spelling it is, which of its sets of
+        weights, whose numbers, and run how.
     """
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
@@ -64,15 +66,17 @@ def load(
     else:
         folder = None if path.exists() or path.suffix in converters.files.SUFFIXES else fetch(str(name))
     if folder is not None:
-        if {variant, config, key, reference, act} != {None}:
-            raise Error(f"{folder} is a checkpoint folder and says everything: leave out variant, config, key, reference and act")
+        if {variant, config, dialect, key, reference, act} != {None}:
+            raise Error(
+                f"{folder} is a checkpoint folder and says everything: leave out variant, config, dialect, key, reference and act"
+            )
         spec, params = restore(folder, dtype, mesh, verify, tower)
         text = checkpoint.restore_tokenizer(folder, verify)
         if tokenizer is not None:
             text = words(spec, Path(folder), tokenizer)
     else:
         drop = ("head",) if classes == 0 else ()
-        how: dict[str, Any] = {"variant": variant, "config": config, "key": key, "reference": reference}
+        how: dict[str, Any] = {"variant": variant, "config": config, "dialect": dialect, "key": key, "reference": reference}
         how |= {"part": tower, "act": act}
         spec, lazy = converters.convert(path, drop=drop, dtype=dtype, hashing=False, **how)
         like = abstract(spec.config)

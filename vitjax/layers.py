@@ -58,7 +58,9 @@ def places(cfg: ViTConfig) -> np.ndarray:
     row, half the column. In float32, as there, and once for a network: cos(16) by another rounding of 16 is another number.
     Tokens before the patches are not turned.
     """
-    bands = np.float32(10000) ** -(np.arange(cfg.head_width // 4, dtype=np.float32) / np.float32(cfg.head_width // 4))
+    count = cfg.head_width // 4
+    periods = 10000.0 ** (np.arange(count, dtype=np.float32) / np.float32(count)).astype(np.float64)
+    bands = np.float32(1) / periods.astype(np.float32)  # as torch rounds them
     axes = [np.arange(n, dtype=np.float32) for n in cfg.grid]
     if cfg.rotary_grid is not None:
         axes = [axis / np.float32(len(axis)) * np.float32(n) for axis, n in zip(axes, hw(cfg.rotary_grid), strict=True)]

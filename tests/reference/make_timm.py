@@ -30,7 +30,7 @@ from tests.recipe import uniform, weight
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 TINY = {"img_size": (16, 12), "patch_size": 4, "embed_dim": 24, "depth": 2, "num_heads": 3, "mlp_ratio": 2.0, "num_classes": 7}
 RESIZED = (12, 20)  # shorter and wider: 4 x 3 -> 3 x 5 patches
-FULL = ("vit_base_patch16_384",)
+FULL = ("vit_base_patch16_384", "eva02_large_patch14_448", "eva_giant_patch14_224")
 
 # The architecture brings its switches, TINY the sizes; what else a row says is said of it.
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
