@@ -55,7 +55,7 @@ def places(cfg: ViTConfig) -> np.ndarray:
     """(2, tokens, head width): sine and cosine of the angle by which a query or key at its place is turned, pair by pair.
 
     As timm/layers/pos_embed_sincos.py (build_rotary_pos_embed) and EVA-02/asuka/rope.py have them: half of the pairs tell the
-    row, half the column. In float32, as there, and once for a network: cos(16) by another rounding of 16 is another number.
+    row, half the column. In float32, as there, and once for a network: an angle that is rounded otherwise has another sine.
     Tokens before the patches are not turned.
     """
     count = cfg.head_width // 4
@@ -70,10 +70,15 @@ def places(cfg: ViTConfig) -> np.ndarray:
 
 
 def turn(x: Float[Array, "B H N D"], angles: Float[Array, "2 N D"]) -> Float[Array, "B H N D"]:
-    """Every pair (a, b) of x turned by its angle: (a cos - b sin, b cos + a sin), in float32."""
+    """Every pair (a, b) of x turned by its angle: (a cos - b sin, b cos + a sin), in float32.
+
+    (-b, a) is a product with a matrix of 0, 1 and -1, which is exact. By slices it would cost a TPU two thirds more of a Block
+    (EVA-02 B on v5e, batch 32: the compiler's estimate is 5.8 million cycles a Block, 3.6 so, and 3.4 without any turning).
+    """
     sin, cos = jnp.broadcast_to(angles[:, None, None], (2, *x.shape))
-    a, b = jnp.moveaxis(x.reshape(*x.shape[:-1], -1, 2).astype(jnp.float32), -1, 0)
-    return (x.astype(jnp.float32) * cos + jnp.stack([-b, a], -1).reshape(x.shape) * sin).astype(x.dtype)
+    quarter = jnp.asarray(np.kron(np.eye(x.shape[-1] // 2), [[0, 1], [-1, 0]]), x.dtype)
+    turned = jnp.einsum("bhnd,de->bhne", x, quarter, precision="highest", preferred_element_type=jnp.float32)
+    return (x.astype(jnp.float32) * cos + turned * sin).astype(x.dtype)
 
 
 class Attention(nn.Module):
@@ -91,6 +96,7 @@ class Attention(nn.Module):
     ) -> Float[Array, "B N C"]:
         cfg, shape = self.cfg, (self.cfg.width, self.cfg.heads, self.cfg.head_width)
         context = x if context is None else context
+        # Heads are moved to the front after the products: asked for it, a CPU turns over the operands instead, which takes longer
         q = linear("bnc,chd->bnhd", shape, bool(cfg.qkv_bias), self.dtype, "query")(x).swapaxes(1, 2)
         k = linear("bnc,chd->bnhd", shape, cfg.qkv_bias is True, self.dtype, "key")(context).swapaxes(1, 2)
         v = linear("bnc,chd->bnhd", shape, bool(cfg.qkv_bias), self.dtype, "value")(context).swapaxes(1, 2)
@@ -99,12 +105,10 @@ class Attention(nn.Module):
             k = LayerNorm(cfg.eps, name="key_norm")(k)
         if angles is not None:
             q, k = turn(q, angles), turn(k, angles)
-        y = attend(q, k, v, cfg.causal and context is x)
-        if cfg.attn_norm:
-            y = y.transpose(0, 2, 1, 3).reshape(x.shape)  # over all heads at once: B H N D -> B N (H D)
-            y = LayerNorm(cfg.eps, name="norm")(y)
-            y = y.reshape(*x.shape[:2], *shape[1:]).transpose(0, 2, 1, 3)
-        return linear("bnhd,hdc->bnc", (*shape[1:], cfg.width), cfg.bias, self.dtype, "out")(y.swapaxes(1, 2))
+        y = attend(q, k, v, cfg.causal and context is x).swapaxes(1, 2)
+        if cfg.attn_norm:  # over all heads at once
+            y = LayerNorm(cfg.eps, name="norm")(y.reshape(x.shape)).reshape(y.shape)
+        return linear("bnhd,hdc->bnc", (*shape[1:], cfg.width), cfg.bias, self.dtype, "out")(y)
 
 
 class Mlp(nn.Module):
