@@ -46,6 +46,7 @@ fixtures: $(REF)/bin/.ready
 
 bench: $(REF)/bin/.ready
 	$(REF)/bin/python -m benchmarks.throughput
+	$(REF)/bin/python -m benchmarks.compilation
 	$(REF)/bin/python -m benchmarks.convert
 
 # any bytes at all to the readers of files, for so many seconds: make fuzz SECONDS=3600
