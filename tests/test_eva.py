@@ -16,7 +16,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import vitjax
-from tests.test_google import opened
+from tests.test_google import ABSOLUTE, assert_good
 from tests.test_google_files import assert_same
 from tests.test_parity import assert_close, read, under
 from vitjax import Error
@@ -30,7 +30,6 @@ from vitjax.model import shapes
 from vitjax.verify import verify
 from vitjax.vit_variants import eva, eva02, eva02clip, eva02sub, evaclip
 
-ABSOLUTE = 2e-5  # what their maker holds these numbers to; float32 noise is at most 7e-6
 # Made with BAAI's own code, baaivision/EVA 5623d08: its networks, each as small as it can be.
 FAMILIES: dict[str, Callable[..., ViTConfig]] = {
     "eva_01": eva,
@@ -88,11 +87,8 @@ def vision(config: Any) -> ViTConfig:
 
 
 def load(file: Path, config: Config, **how: Any) -> Any:
-    """As users do; EVA-01's bare files, which are timm's to the last name, as BAAI's."""
-    if recognise(files.read(file)) is EVA:
-        return vitjax.load(file, config=config, **how)
-    headless = {"drop": ("head",)} if how.pop("classes", None) == 0 else {}
-    return opened(file, config=config, dialect="eva", **headless, **how)
+    """EVA-01's bare files are timm's to the last name: which are recognised, test_eva_files.py holds."""
+    return vitjax.load(file, config=config, dialect="eva", **how)
 
 
 def numbers(file: Path, config: Config, **how: Any) -> dict[str, Any]:
@@ -102,13 +98,6 @@ def numbers(file: Path, config: Config, **how: Any) -> dict[str, Any]:
 
 def assert_equal(ours: dict[str, Any], others: dict[str, Any]) -> None:
     jax.tree.map(np.testing.assert_array_equal, ours, others)
-
-
-def assert_good(model: Any, reference: State, wanted: set[str]) -> None:
-    found = verify(model, reference)
-    assert {stage.name for stage in found} >= wanted
-    off = [stage for stage in found if not stage.good or stage.difference > ABSOLUTE]
-    assert not off, off[0]
 
 
 # The numbers.

@@ -17,7 +17,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import vitjax
-from tests.test_google import ABSOLUTE, saved
+from tests.test_google import ABSOLUTE, assert_good, saved
 from tests.test_google_files import ADAM, PRE_LINEN, assert_same, renamed
 from tests.test_mapping import TINY
 from tests.test_parity import assert_close, read, under
@@ -81,13 +81,6 @@ def published(request, tmp_path_factory) -> tuple[Path, State]:
 def row(monkeypatch) -> Callable[[str, Config], str]:
     """Puts a network into the table, under the name it returns."""
     return lambda name, config: monkeypatch.setitem(VARIANTS, name, config) or name
-
-
-def assert_good(model: Any, reference: State, wanted: set[str]) -> None:
-    found = verify(model, reference)
-    assert {stage.name for stage in found} >= wanted
-    off = [stage for stage in found if not stage.good or stage.difference > ABSOLUTE]
-    assert not off, off[0]
 
 
 # The numbers.

@@ -14,7 +14,6 @@ from tests.recipe import uniform
 from tests.reference.make_timm import run
 from tests.test_eva import numbers, written
 from tests.test_eva_files import masked
-from tests.test_google import opened
 from tests.test_parity import assert_close, assert_stages
 from vitjax import ViTConfig
 from vitjax.converters import export
@@ -61,7 +60,7 @@ def test_any_file_as_timm_reads_it(seed, tmp_path):
     cfg = draw(seed)
     file = written(state_of(cfg), tmp_path)
     model, x = timms(cfg, file), uniform("input", (2, *hw(cfg.image), 3))
-    ours = opened(file, config=cfg, dialect="eva")
+    ours = vitjax.load(file, config=cfg, dialect="eva")
     assert_stages(ours, {"input": x} | {f"stage/{name}": stage for name, stage in run(model, x).items()})
     export(ours.spec, ours.params, tmp_path / "out.safetensors", "eva")
     back, first = timms(cfg, tmp_path / "out.safetensors").state_dict(), model.state_dict()
