@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from timm.models.eva import Eva, checkpoint_filter_fn
 
+import vitjax
 from tests.recipe import uniform
 from tests.reference.make_timm import run
 from tests.test_eva import numbers, written
@@ -72,7 +73,7 @@ def test_masked_image_modelling_as_timm_reads_it(seed, tmp_path):
     cfg = KINDS[seed]((12, 20), 4, 24, 2, 2, 20, 0)
     file = written(masked(state_of(cfg), cfg.width), tmp_path)
     model = timms(cfg, file)
-    found = opened(file, config=cfg)
+    found = vitjax.load(file, config=cfg, dialect="eva")
     assert found.spec.source.dialect == "eva" and numbers(file, cfg)
     x = uniform("input", (2, *hw(cfg.image), 3))
     with torch.no_grad():
