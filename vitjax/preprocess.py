@@ -61,9 +61,9 @@ def open_image(source: Picture) -> Image.Image:
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, Image.Image):
-        return _to_rgb(source, getattr(source, "filename", "") or "the picture")
+        return to_rgb(source, getattr(source, "filename", "") or "the picture")
     if isinstance(source, str | os.PathLike):
-        return _to_rgb(_read(Path(source)), str(source))
+        return to_rgb(header(read_bytes(Path(source)), str(source)), str(source))
     raise Error(f"a picture is a PIL image, a path or a uint8 array, not {type(source).__name__}")
 
 
@@ -116,7 +116,8 @@ def _from_array(array: np.ndarray) -> Image.Image:
     return Image.fromarray(array).convert("RGB")
 
 
-def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+def to_rgb(image: Image.Image, name: str) -> Image.Image:
+    """A picture decoded, as `open_image` says; errors call it by its name."""
     if image.mode in ("F", "LAB"):
         raise Error(f"{name} has mode {image.mode}, which has no defined RGB; convert it first")
     if 0 in image.size:
@@ -137,34 +138,38 @@ def _high_byte(grey: np.ndarray) -> Pixels:
     return (grey >> 8).astype(np.uint8)
 
 
-def _read(path: Path) -> Image.Image:
-    """The picture in a file, not yet decoded: everything that its size and header can tell is checked first."""
+def read_bytes(path: Path) -> bytes:
+    """What is in a file that may hold a picture, if it is one and of a size that pictures have."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # before opening: a FIFO would block, a device may have no end
             raise Error(f"{path} is not a file; give the path of a picture")
         if not 0 < status.st_size <= MAX_BYTES:
             raise Error(f"{path} has {status.st_size} bytes, not 1 to {MAX_BYTES}; fetch it again, or shrink it")
-        data = path.read_bytes()
+        return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise Error(f"cannot read a picture: {error}; check the path") from error
+
+
+def header(data: bytes, name: str) -> Image.Image:
+    """The picture in a file, not yet decoded: everything that its size and header can tell is checked first."""
     try:
-        image = _header(data)
+        image = _opened(data)
         if image.format == "PNG":  # decoding skips the checksums
             image.verify()
-            image = _header(data)  # a verified one cannot be used any more
+            image = _opened(data)  # a verified one cannot be used any more
     except UnidentifiedImageError as error:
         kinds = ", ".join(FORMATS)
-        raise Error(f"{path} is damaged or none of {kinds}: it begins with {data[:16]!r}; save it as one of these") from error
+        raise Error(f"{name} is damaged or none of {kinds}: it begins with {data[:16]!r}; save it as one of these") from error
     except Exception as error:  # from SyntaxError to DecompressionBombError
-        raise Error(f"{path} cannot be opened: {error}; fetch it again, or shrink it") from error
+        raise Error(f"{name} cannot be opened: {error}; fetch it again, or shrink it") from error
     if max(image.size) > MAX_SIDE or math.prod(image.size) > MAX_PIXELS:
         limits = f"at most {MAX_SIDE} a side and {MAX_PIXELS} in all"
-        raise Error(f"{path} is {image.width} x {image.height} pixels, {limits} are read; shrink it, or pass it as a PIL image")
+        raise Error(f"{name} is {image.width} x {image.height} pixels, {limits} are read; shrink it, or pass it as a PIL image")
     return image
 
 
-def _header(data: bytes) -> Image.Image:
+def _opened(data: bytes) -> Image.Image:
     with _WARNINGS, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about metadata, which we do not use, and sizes, which we check
         return Image.open(io.BytesIO(data), formats=FORMATS)
