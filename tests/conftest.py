@@ -22,7 +22,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # Every signature is checked on every call, except in config, preprocess and tokenizer: users can hand these anything, they
 # check it themselves, and the tests do hand them anything.
 ROOMS = (
-    *("attention", "layers", "vit", "clip", "model", "checkpoint", "draft", "manifest"),
+    *("attention", "layers", "mesh", "vit", "clip", "model", "checkpoint", "draft", "manifest"),
     *("orbax", "surgery", "verify", "converters", "download", "hub", "train"),
     *("pictures", "rows", "features"),
 )

@@ -21,7 +21,7 @@ STOREYS = [
     "vitjax.networks",
     "vitjax.config",
     "vitjax.vit_variants vitjax.weights vitjax.attention vitjax.preprocess vitjax.tokenizer vitjax.manifest vitjax.draft",
-    "vitjax.pictures vitjax.rows vitjax.terminal vitjax.clip_variants vitjax.clip_weights vitjax.layers vitjax.orbax",
+    "vitjax.pictures vitjax.rows vitjax.terminal vitjax.mesh vitjax.clip_variants vitjax.clip_weights vitjax.layers vitjax.orbax",
     "vitjax.variants",
     "vitjax.vit",
     "vitjax.clip",

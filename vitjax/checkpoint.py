@@ -183,17 +183,3 @@ def restore(
         raise Error(f"{path} is damaged. {AGAIN}:\n  " + "\n  ".join(damage))
     tree = unflatten_dict({name: array for name, (array, _) in arrays.items()}, sep="/")
     return tree if part is None else tree[part]
-
-
-def shard(like: Mapping[str, Any], mesh: jax.sharding.Mesh) -> dict[str, Any]:
-    """`like`, every leaf split over the mesh's first axis along its longest dimension that divides, else replicated."""
-    mesh = jax.sharding.Mesh(mesh.devices, mesh.axis_names)  # axes of type Auto: the compiler follows the parameters
-    axis = mesh.axis_names[0]
-
-    def place(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-        fits = [i for i, size in enumerate(leaf.shape) if size % mesh.shape[axis] == 0]
-        longest = max(fits, key=lambda i: leaf.shape[i], default=None)
-        spec = jax.sharding.PartitionSpec(*[axis if i == longest else None for i in range(len(leaf.shape))])
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=jax.sharding.NamedSharding(mesh, spec))
-
-    return jax.tree.map(place, dict(like))

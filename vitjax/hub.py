@@ -16,6 +16,7 @@ from . import checkpoint, converters, download, surgery, variants
 from .clip_model import CLIP, TextModel
 from .config import Act, CLIPConfig, Config, Error, Size, Source, Spec, TextConfig, Tokenize, ViTConfig, image_size, unknown
 from .config import tower as tower_of
+from .mesh import sharded
 from .model import Model, Params, abstract, initialise
 from .tokenizer import Tokenizer, vocabulary
 
@@ -51,7 +52,8 @@ def load(
     image: another picture size than the checkpoint's preprocessing has, or (height, width); positions are resampled as the
         reference library does.
     dtype: of the parameters and of the computation: "float32", "bfloat16" or "float16".
-    mesh: splits every parameter over the mesh's first axis; each device reads its own part only.
+    mesh: splits parameters over its first axis, heads and hidden units over one named `tensor` (mesh.py); each device reads
+        its own part only.
     verify: a checkpoint folder's parameters are held to the hashes in its manifest.json.
     tower: of a CLIP, "image" (a Model) or "text" (a TextModel) alone; nothing of the other is read.
     tokenizer: the vocabulary of a CLIP that comes without: OpenAI's bpe_simple_vocab_16e6.txt.gz, or anyone's tokenizer.json.
@@ -80,7 +82,7 @@ def load(
         how |= {"part": tower, "act": act}
         spec, lazy = converters.convert(path, drop=drop, dtype=dtype, hashing=False, **how)
         like = abstract(spec.config)
-        places = jax.tree.map(lambda leaf: leaf.sharding, like if mesh is None else checkpoint.shard(like, mesh))
+        places = jax.tree.map(lambda leaf: leaf.sharding, like if mesh is None else sharded(like, mesh))
         with ThreadPoolExecutor(1) as beside:
             digest = beside.submit(converters.sha256, path, key)
             params = jax.tree.map(lambda leaf, place: jax.device_put(np.asarray(leaf), place), lazy, places)
@@ -215,4 +217,4 @@ def restore(
     """
     whole = checkpoint.restore_spec(folder)
     spec, like = whole if tower is None else tower_of(whole, tower), abstract(whole.config)
-    return spec, checkpoint.restore(folder, like if mesh is None else checkpoint.shard(like, mesh), dtype, verify, tower)
+    return spec, checkpoint.restore(folder, like if mesh is None else sharded(like, mesh), dtype, verify, tower)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from .attention import attend
 from .config import TextConfig, ViTConfig, hw
 
 Tower = ViTConfig | TextConfig  # what goes through Blocks
+Remat = Literal["none", "dots", "blocks"]
 INIT = nn.initializers.truncated_normal(0.02)
 
 # The three GELUs are three functions: erf (timm, HF ViT, EVA), tanh (Google's own code, and what jax.nn.gelu means when
@@ -159,10 +161,20 @@ class Block(nn.Module):
         return x + y
 
 
-def stack(cfg: Tower, dtype: DTypeLike) -> nn.Module:
+# What is computed again going backwards, so that it need not be kept: by name, what may be kept.
+REMAT: dict[str, Callable[..., Any]] = {
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # products with weights; not logits, norms and activations
+    "blocks": jax.checkpoint_policies.nothing_saveable,  # what enters a Block
+}
+
+
+def stack(cfg: Tower, dtype: DTypeLike, remat: Remat = "none") -> nn.Module:
     """The Blocks of a tower as one that is scanned: parameters have a leading depth axis, and one block is compiled."""
+    block = Block
+    if remat != "none":  # a loop's passes are not merged anyway; 3: `train`
+        block = nn.remat(Block, policy=REMAT[remat], prevent_cse=False, static_argnums=(3,))
     scanned = nn.scan(
-        Block,
+        block,
         variable_axes={"params": 0, "intermediates": 0},
         split_rngs={"params": True, "drop_path": True},
         in_axes=(0, nn.broadcast, nn.broadcast),  # type: ignore[arg-type]

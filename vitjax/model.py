@@ -17,6 +17,7 @@ from jaxtyping import Float
 
 from .clip import CLIP, Text
 from .config import CLIPConfig, Config, Error, Spec, TextConfig, ViTConfig, hw
+from .layers import Remat
 from .preprocess import preprocess
 from .vit import ViT
 
@@ -24,15 +25,14 @@ Params = Mapping[str, Any]  # a nested dict of arrays
 Images = Array | np.ndarray  # (B, H, W, 3) float, as Model.preprocess makes them; Model checks it and says what is wrong
 
 
-def build(config: Config, dtype: str = "float32") -> Any:
-    """The module of a config (ViT, Text or CLIP); `module.apply({"params": params}, *inputs)` is a pure function."""
-    match config:
-        case ViTConfig():
-            return ViT(config, jnp.dtype(dtype))
-        case TextConfig():
-            return Text(config, jnp.dtype(dtype))
-        case CLIPConfig():
-            return CLIP(config, jnp.dtype(dtype))
+def build(config: Config, dtype: str = "float32", remat: Remat = "none") -> Any:
+    """The module of a config (ViT, Text or CLIP); `module.apply({"params": params}, *inputs)` is a pure function.
+
+    remat: what is computed again in the backward pass instead of kept: nothing, all of a block but its products with
+        weights ("dots"), or all of it ("blocks"). Numbers and parameters are the same.
+    """
+    module = {ViTConfig: ViT, TextConfig: Text, CLIPConfig: CLIP}[type(config)]
+    return module(config, jnp.dtype(dtype), remat)
 
 
 def inputs(config: Config) -> tuple[jax.ShapeDtypeStruct, ...]:

@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from .config import ViTConfig
-from .layers import INIT, LayerNorm, Pool, linear, places, stack
+from .layers import INIT, LayerNorm, Pool, Remat, linear, places, stack
 
 
 class ViT(nn.Module):
@@ -18,6 +18,7 @@ class ViT(nn.Module):
 
     cfg: ViTConfig
     dtype: DTypeLike = jnp.float32
+    remat: Remat = "none"  # what of the blocks is computed again backwards
 
     def setup(self) -> None:
         cfg, dtype, width = self.cfg, self.dtype, self.cfg.width
@@ -31,7 +32,7 @@ class ViT(nn.Module):
             self.positions = self.param("positions", INIT, (position_count(cfg), width))
         if cfg.norm_pre:
             self.norm_pre = LayerNorm(cfg.eps)
-        self.blocks = stack(cfg, dtype)
+        self.blocks = stack(cfg, dtype, self.remat)
         if cfg.norm != "none":
             self.norm = LayerNorm(cfg.eps)
         if cfg.pool == "map":
