@@ -84,7 +84,8 @@ def test_the_same_gradients_on_any_mesh(tensor):
     split = jax.device_put(images, jax.sharding.NamedSharding(made, jax.sharding.PartitionSpec("data")))
     whole = gradient(build(cfg))(params, images)
     for remat in "none", "dots", "blocks":
-        found = gradient(build(cfg, remat=remat))(jax.device_put(params, places), split)
+        with jax.set_mesh(made):
+            found = gradient(build(cfg, remat=remat))(jax.device_put(params, places), split)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), found, whole)
 
 

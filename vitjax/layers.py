@@ -52,6 +52,17 @@ class LayerNorm(nn.Module):
         return (y * jnp.broadcast_to(scale, y.shape) + jnp.broadcast_to(bias, y.shape)).astype(x.dtype)
 
 
+def spread(x: Float[Array, "B N C"]) -> Float[Array, "B N C"]:
+    """x, held to being split over the mesh's axis `data`, as the batch is; without such a mesh (jax.set_mesh) only x.
+
+    Parameters are split over the same devices. Not told which of the two to move, the compiler moves the tokens: of ViT-L/16
+    and 512 pictures on 16 chips 400 MB at a time and more in place of 2 MB of a kernel, for three times the operations.
+    """
+    if "data" not in jax.sharding.get_abstract_mesh().auto_axes:
+        return x
+    return jax.lax.with_sharding_constraint(x, jax.sharding.PartitionSpec("data"))
+
+
 @cache
 def places(cfg: ViTConfig) -> np.ndarray:
     """(2, tokens, head width): sine and cosine of the angle by which a query or key at its place is turned, pair by pair.
@@ -142,6 +153,7 @@ class Block(nn.Module):
     def __call__(
         self, x: Float[Array, "B N C"], rate: Float[Array, ""], train: bool, angles: Float[Array, "2 N D"] | None = None
     ) -> tuple[Array, None]:
+        x = spread(x)
         x = self.add(x, partial(Attention(self.cfg, self.dtype, name="attn"), angles=angles), 1, rate, train)
         x = self.add(x, Mlp(self.cfg, self.dtype, name="mlp"), 2, rate, train)
         return x, None  # (carry, output): the shape nn.scan asks for
