@@ -66,7 +66,7 @@ class Journal:
         All of a training's time is between two calls, or between `evaluated` and a call. That before the first one compiles.
         """
         columns = {"loss": losses, **more}
-        rows = [{"step": first + i, **{name: float(values[i]) for name, values in columns.items()}} for i in range(len(losses))]
+        rows = [{"step": first + i, **{name: _number(values[i]) for name, values in columns.items()}} for i in range(len(losses))]
         self.record.add(rows)
         for row in rows:
             for name in columns:
@@ -99,9 +99,9 @@ class Journal:
 
         The time since `steps_done` was the evaluation's.
         """
-        self.record.add([{"step": step, "kind": "evaluation", **{name: float(value) for name, value in metrics.items()}}])
+        self.record.add([{"step": step, "kind": "evaluation", **{name: _number(value) for name, value in metrics.items()}}])
         for name, value in metrics.items():
-            self._draw(f"held_out/{name}", float(value), step)
+            self._draw(f"held_out/{name}", _number(value), step)
         shown = [f"{name} {worded(name, value)}" for name, value in metrics.items() if name.rpartition("/")[2] != "count"]
         self._say(f"step {step:{len(str(self.steps))}}/{self.steps}  held out: {'  '.join(shown)}")
         self.board.flush()
@@ -200,6 +200,11 @@ def table(rows: Sequence[tuple[str, str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     head = [("", ""), ("-" * widths[0], "-" * widths[1])]
     return "".join(f"| {key:{widths[0]}} | {value:{widths[1]}} |\n" for key, value in [*head, *rows])
+
+
+def _number(value: Any) -> float:
+    """A number of Python's; a scalar of NumPy or JAX, whose value it exactly is, or one already."""
+    return value.item() if hasattr(value, "item") else value
 
 
 def _clock(seconds: float) -> str:
