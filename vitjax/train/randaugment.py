@@ -27,7 +27,7 @@ class Level(NamedTuple):
     resample: Image.Resampling
 
 
-def _affine(image: Image.Image, level: Level, *matrix: float) -> Image.Image:
+def _affine(image: Image.Image, level: Level, *matrix: int | float) -> Image.Image:
     """Each pixel from where the matrix says; (a, b, c, d, e, f): x from a x + b y + c, y from d x + e y + f."""
     return image.transform(image.size, Image.Transform.AFFINE, matrix, resample=level.resample, fillcolor=level.fill)
 
