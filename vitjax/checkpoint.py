@@ -14,10 +14,11 @@ import jax
 import orbax.checkpoint as ocp
 from etils import epath
 from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.experimental import multihost_utils
 
 from . import manifest, orbax
 from .config import Error, Spec, spec_from_json, spec_to_json
-from .draft import reason, recover, whole
+from .draft import place, reason, recover, whole
 from .manifest import AGAIN, Manifest
 
 SPEC, PARAMS, TOKENIZER = "spec.json", "params", "tokenizer.json"
@@ -54,16 +55,24 @@ def save(
     tokenizer: the text of a tokenizer.json that goes with it.
     sha256: what gives the hash of the file that the parameters are read from, which is taken while they are written.
     Leaves are JAX arrays, or anything with shape and dtype that numpy.asarray reads; orbax.py says in which pieces.
+    Of arrays that are spread over several processes, all of these call it, on one file system: each writes what it has.
     """
-    stop = threading.Event()
+    stop, several = threading.Event(), orbax.several(params)
 
     def write(folder: epath.Path) -> tuple[dict[str, manifest.Entry], str]:
         with ThreadPoolExecutor(1) as beside:
             digest = beside.submit(sha256 or (lambda: spec.source.sha256))
             return orbax.write(folder, params, stop), digest.result()
 
+    if several and jax.process_index():
+        multihost_utils.sync_global_devices("the draft is there")
+        orbax.write(place(path) / PARAMS, params, stop)
+        multihost_utils.sync_global_devices("the draft is in its place")
+        return
     with whole(path) as draft:
         check_free(path, overwrite)
+        if several:
+            multihost_utils.sync_global_devices("the draft is there")
         tensors, digest = _undisturbed(lambda: write(draft / PARAMS), stop)
         spec = replace(spec, source=replace(spec.source, sha256=digest))
         # Orbax notes there where it wrote, which is no business of whoever gets the folder
@@ -73,6 +82,8 @@ def save(
             (draft / TOKENIZER).write_text(tokenizer, encoding="utf-8")
         words = "" if tokenizer is None else fingerprint(draft, TOKENIZER)
         manifest.write(draft, Manifest(fingerprint(draft), tensors, tokenizer=words))
+    if several:
+        multihost_utils.sync_global_devices("the draft is in its place")
 
 
 def fingerprint(folder: epath.PathLike, name: str = SPEC) -> str:

@@ -21,8 +21,7 @@ def whole(path: epath.PathLike) -> Iterator[epath.Path]:
 
     One process at a time writes to a place. What a killed one left beside it goes when the next one comes.
     """
-    path = epath.Path(path)
-    draft = _beside(path, "draft")
+    path, draft = epath.Path(path), place(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _alone(path):
@@ -38,6 +37,11 @@ def whole(path: epath.PathLike) -> Iterator[epath.Path]:
                 _remove(draft)
     except (OSError, ValueError) as error:  # tensorstore reports a full disk in a ValueError
         raise Error(f"cannot write {path}: {reason(error)}") from error
+
+
+def place(path: epath.PathLike) -> epath.Path:
+    """Where the draft of a folder is."""
+    return _beside(epath.Path(path), "draft")
 
 
 def recover(path: epath.PathLike) -> None:

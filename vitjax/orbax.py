@@ -128,7 +128,10 @@ class _Spread(ocp.type_handlers.ArrayHandler):
 
 
 def write(folder: epath.PathLike, params: Mapping[str, Any], stop: threading.Event) -> dict[str, Entry]:
-    """Write a tree as a plain Orbax checkpoint; what it holds then. Stops, with an exception, when `stop` is set."""
+    """Write a tree as a plain Orbax checkpoint; what it holds then. Stops, with an exception, when `stop` is set.
+
+    Of what several processes have, each writes its own, and the first one reads and says what there is.
+    """
     rows, spread = _Rows(stop), dict[str, jax.Array]()
 
     def wrap(keys: Any, value: Any) -> Any:
@@ -142,10 +145,21 @@ def write(folder: epath.PathLike, params: Mapping[str, Any], stop: threading.Eve
     registry = ocp.type_handlers.create_type_handler_registry((Leaf, rows), (jax.Array, _Spread(stop)))
     # Weights hardly compress (7 %), and compressing takes twice the time.
     handler = ocp.PyTreeCheckpointHandler(use_compression=False, type_handler_registry=registry)
-    with letting_go(absolute(folder)), ocp.Checkpointer(handler) as checkpointer:
+    mine = jax.process_index()
+    # What one process has it writes without waiting for others, who may be waiting for it to be done
+    alone = ocp.options.MultiprocessingOptions(primary_host=mine, active_processes={mine}, barrier_sync_key_prefix=f"{mine}")
+    options = {} if several(params) or jax.process_count() == 1 else {"multiprocessing_options": alone}
+    with letting_go(absolute(folder)), ocp.Checkpointer(handler, **options) as checkpointer:
         checkpointer.save(absolute(folder), args=ocp.args.PyTreeSave(tree))
+    if several(params) and mine:
+        return {}
     entries = rows.entries | {path: Stored(folder, path).entry() for path in spread}
     return {path: entries[path] for path in sorted(entries)}
+
+
+def several(params: Mapping[str, Any]) -> bool:
+    """Whether parameters are spread over several processes."""
+    return any(isinstance(leaf, jax.Array) and not leaf.is_fully_addressable for leaf in jax.tree.leaves(dict(params)))
 
 
 class Stored:

@@ -4,36 +4,34 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
 
-from .. import checkpoint
 from ..config import Error
-from . import recipe, run
+from . import distributed, recipe, run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train, and write the checkpoint folder. 0: done; 1: it failed, with one line on stderr."""
+    """Train, and write the checkpoint folder. 0: done, or stopped and saved; 1: it failed, with one line on stderr."""
     parser = argparse.ArgumentParser("python -m vitjax.train", description="Train a network as a recipe says.")
     parser.add_argument("recipe", help="a TOML file, or the name of a recipe in the package: digits")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="instead of what the recipe says")
     parser.add_argument("--overwrite", action="store_true", help="replace the checkpoint folder if it is there")
+    parser.add_argument("--plan", metavar="SLICE", help="train nothing: compile for a TPU slice (v5e-256) and say what fits")
     args = parser.parse_args(argv)
-    start = time.perf_counter()
-
-    def report(step: int, loss: float, accuracy: float) -> None:
-        seconds = time.perf_counter() - start
-        print(f"step {step:6}  loss {loss:.4f}  held-out accuracy {accuracy:.2%}  {seconds:.0f} s", flush=True)
-
     try:
         what = recipe.read(args.recipe, args.overrides)
-        checkpoint.check_free(what.out, args.overwrite)
-        model = run(what, report)
-        checkpoint.save(what.out, model.spec, model.params, args.overwrite)
+        if args.plan:
+            from .plan import plan
+
+            return plan(what, args.plan)
+        distributed.initialise()
+        result = run(what, args.overwrite)
     except Error as error:
         print(f"vitjax.train: {error}", file=sys.stderr)
         return 1
-    print(f"{what.out}: {model.spec.name}")
+    if distributed.first():
+        stopped = f"stopped after step {result.step}, which is saved: the same command goes on from there"
+        print(f"{what.out}: {result.spec.name}" if result.finished else stopped)
     return 0
 
 

@@ -1,106 +1,174 @@
-"""A recipe becomes a model: AdamW with warm-up and cosine on data in memory, the same every time."""
+"""A recipe becomes a checkpoint folder: begin or go on, step after step, evaluate, save, stop when asked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
-from typing import Any, NamedTuple
+import math
+from collections import deque
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
-from flax.traverse_util import path_aware_map
-from jax import Array
-from jaxtyping import Float, Int
 
-from .. import __version__
-from ..config import Error, Source
-from ..hub import create
-from ..model import Model, Params, build
-from ..vit import ViT
-from .augment import augment
-from .data import Part, dataset
+from .. import checkpoint, flops
+from .. import mesh as meshes
+from ..clip_model import TextModel
+from ..config import CLIPConfig, Error, Spec, tower
+from ..model import Params
+from . import hardware, network, pipeline
+from .data import dataset
+from .distributed import first, rows, together
+from .held_out import measure, sent
+from .journal import Journal
+from .learned import join, split, with_lora
 from .recipe import Recipe
+from .saves import Saves, folder
+from .step import Batch, Metrics, State, Task, begin, update
+from .stop import stopping
 
-Report = Callable[[int, float, float], None]  # step, loss, accuracy on the held-out part
+DONE = "finished"  # a file in the folder of a training whose result is written
+AHEAD = 2  # steps that are given to the devices before the host waits for the first of them
 
 
-class State(NamedTuple):
-    """What a step changes."""
+@dataclass(frozen=True)
+class Result:
+    """What came of it. Stopped before its end, a training goes on when it is run again."""
 
+    spec: Spec
     params: Params
-    moments: optax.OptState
+    step: int
+    finished: bool
 
 
-def run(recipe: Recipe, report: Report = lambda step, loss, accuracy: None) -> Model:
-    """Train as the recipe says. The parameters after the last step are the result: none are picked by the held-out part."""
-    data = dataset(recipe.data)
-    model = create(recipe.model, classes=len(data.labels), seed=recipe.seed)
-    name, origin = f"{model.spec.name}.{recipe.data}", f"vitjax.train on {data.origin}"
-    source = Source(origin=origin, licence=recipe.licence, reference="vitjax", vitjax=__version__)
-    model = replace(model, spec=replace(model.spec, name=name, labels=data.labels, source=source))
-    # The model that is kept has no drop path: that belongs to this training, not to the network.
-    module = build(replace(model.config, drop_path=recipe.drop_path))
-    state = State(model.params, optimizer(recipe).init(model.params))
-    images = model.preprocess(data.train.pictures)
-    for step in range(recipe.steps):
-        picked = order(recipe, step, len(images))
-        state, loss = update(recipe, module, state, images[picked], data.train.classes[picked], np.int32(step))
-        if (step + 1) % recipe.report == 0 or step + 1 == recipe.steps:
-            if not np.isfinite(loss):
-                raise Error(f"the loss is {loss} at step {step + 1}: try a lower learning_rate, or a longer warmup")
-            report(step + 1, float(loss), accuracy(replace(model, params=state.params), data.held_out))
-    return replace(model, params=state.params)
+def run(recipe: Recipe, overwrite: bool = False, quiet: bool = False) -> Result:
+    """Train as the recipe says, from the newest saved state if there is one, and write the checkpoint folder.
 
-
-def order(recipe: Recipe, step: int, count: int) -> Int[np.ndarray, " B"]:
-    """Which of `count` examples a step sees. Each epoch has an order of its own; what fills no batch waits for the next.
-
-    A pure function of seed and step: a run that is resumed goes on as if it had never stopped.
+    The parameters after the last step, or their running mean if there is one, are the result: none are picked by what is held
+    out. On several processes all of them call this.
     """
-    if recipe.batch > count:
-        raise Error(f"batch {recipe.batch} is more than the {count} pictures there are to learn from")
-    epoch, place = divmod(step, count // recipe.batch)
-    shuffled = np.random.default_rng((recipe.seed, epoch)).permutation(count)
-    return shuffled[place * recipe.batch :][: recipe.batch]
+    place = folder(recipe)
+    if first():
+        checkpoint.check_free(recipe.out, overwrite)
+        if checkpoint.exists(recipe.out) and (place / DONE).exists():
+            place.rmtree()  # what is to be overwritten was made by it
+    together("the place is free")
+    training = Training(recipe, quiet)
+    with closing(training.saves), jax.set_mesh(training.task.mesh):
+        step = training.go()
+        finished = step == training.task.steps
+        learned = training.state.ema if recipe.ema else training.state.learned
+        params = jax.jit(join, static_argnums=0)(recipe, learned, training.fixed)
+    if finished:
+        checkpoint.save(recipe.out, training.spec, params, overwrite, tokenizer=training.tokenizer)
+        if first():
+            (place / DONE).touch()
+    return Result(training.spec, params, step, finished)
 
 
-def optimizer(recipe: Recipe) -> optax.GradientTransformation:
-    """AdamW (Loshchilov & Hutter, arXiv:1711.05101)."""
-    rate = optax.warmup_cosine_decay_schedule(0.0, recipe.learning_rate, recipe.warmup, recipe.steps)
-    return optax.adamw(rate, weight_decay=recipe.weight_decay, mask=decayed)
+class Training:
+    """All that a training holds on to, from its beginning, or where it was left, to its end."""
+
+    def __init__(self, recipe: Recipe, quiet: bool) -> None:
+        mesh = meshes.make(recipe.tensor)
+        self.recipe, self.quiet, self.data, self.rows = recipe, quiet, dataset(recipe), rows(mesh, recipe.batch)
+        self.spec, params, self.tokenizer = network.start(recipe, self.data.labels, mesh)
+        self.epoch = len(self.data.train) // recipe.batch
+        if not self.epoch:
+            raise Error(f"batch = {recipe.batch} is more than the {len(self.data.train)} pictures there are to learn from")
+        unit = self.epoch if recipe.epochs else 1
+        steps, warmup = math.ceil((recipe.steps or recipe.epochs) * unit), round(recipe.warmup * unit)
+        self.task = Task(recipe, network.training(recipe, self.spec.config), self.spec.preprocess, steps, warmup, mesh)
+        learned, self.fixed = split(recipe, params)
+        self.state = self._first(learned)
+        self.saves = Saves(recipe, {"weights": self.spec.source.sha256, "pictures": len(self.data.train)})
+        self.begun, self.damage = 0, pipeline.Damage(len(self.data.train))
+        if self.saves.latest() is not None:
+            self.state, notes = self.saves.restore(self.state)
+            self.begun, self.damage = notes["step"], pipeline.Damage.restored(notes["damage"])
+
+    def _first(self, learned: Params) -> State:
+        """The state before the first step, each part of it where it belongs."""
+        key = jax.random.fold_in(jax.random.key(self.recipe.seed), 2**31 - 1)  # no step has this number
+
+        def make(learned: Params, fixed: Params) -> State:
+            return begin(self.task, with_lora(self.recipe, learned, fixed, key))
+
+        places = self.task.places(jax.eval_shape(make, learned, self.fixed))
+        return jax.jit(make, out_shardings=places)(learned, self.fixed)
+
+    def go(self) -> int:
+        """Step after step to the last one, or until asked to stop; how many are done then."""
+        recipe, task, every = self.recipe, self.task, self.recipe.evaluate or self.epoch
+        batches = pipeline.training(recipe, self.spec, self.data.train, self.begun, self.rows, self._words())
+        with stopping() as stop, self._journal() as journal, closing(batches):
+            waiting, step = deque[Metrics](), self.begun
+            for step in range(self.begun + 1, task.steps + 1):
+                batch = self._batch(next(batches), step, journal)
+                self.state, metrics = update(task, self.fixed, self.state, batch)
+                waiting.append(metrics)
+                last, stopped = step == task.steps, stop.after(step)
+                looking = self.data.held_out is not None and (step % every == 0 or last)
+                saving = step % (recipe.save or every) == 0 or last or stopped
+                if looking or saving or step % recipe.report == 0 or len(waiting) >= recipe.report:
+                    self._done(step, waiting, journal)
+                elif len(waiting) > AHEAD:
+                    jax.block_until_ready(waiting[-AHEAD - 1])
+                scores = self.evaluate() if looking else None
+                if scores is not None:
+                    journal.evaluated(step, scores)
+                if saving:
+                    journal.flush()
+                    self.saves.save(self.state, step, {"step": step, "damage": self.damage.noted()}, scores)
+                if stopped:
+                    break
+            self.saves.wait()
+            journal.close(step, finished=step == task.steps)
+        return step
+
+    def _batch(self, batch: pipeline.Batch, step: int, journal: Any) -> Batch:
+        """One batch on its way to the devices."""
+        self.damage.add(batch)
+        if batch.bad:
+            journal.bad_pictures(step, batch.bad)
+        return sent(self.task, batch)
+
+    def _done(self, step: int, waiting: deque[Metrics], journal: Any) -> None:
+        """Tell about the steps that were waiting for it, up to `step`."""
+        numbers = Metrics(*map(np.array, zip(*jax.device_get(list(waiting)), strict=True)))
+        waiting.clear()
+        journal.steps_done(step + 1 - len(numbers.loss), numbers.loss, **numbers._asdict() | {"loss": numbers.loss})
+        if numbers.bad.max() >= self.recipe.bad_steps:
+            raise Error(
+                f"the gradients of {self.recipe.bad_steps} steps in a row were not finite, up to step {step}: "
+                "try a lower learning_rate, a longer warmup, or clip = 1.0"
+            )
+
+    def evaluate(self) -> dict[str, float]:
+        """How good the network is on what is held out; under "ema/", its running mean."""
+        assert self.data.held_out is not None
+        sets = {"": self.state.learned} | ({"ema/": self.state.ema} if self.recipe.ema else {})
+        batches = pipeline.evaluation(self.recipe, self.spec, self.data.held_out, self.rows, self._words())
+        return measure(self.task, self.fixed, sets, batches)
+
+    def _words(self) -> Any:
+        """What makes ids of captions; None for a network that takes none."""
+        if not isinstance(self.spec.config, CLIPConfig):
+            return None
+        return TextModel(tower(self.spec, "text"), {}, tokenizer=self.tokenizer).tokenize
+
+    def _journal(self) -> Any:
+        """What this process tells of: the first one everything, the others nothing."""
+        if not first():
+            return nullcontext(Silence())
+        per_image = 3 * flops.forward(self.spec.config)
+        peak = hardware.peak(jax.devices()[0].device_kind)
+        everything = peak and peak * jax.device_count()
+        return Journal(folder(self.recipe), self.recipe, self.task.steps, per_image, everything, self.begun, self.quiet)
 
 
-def decayed(params: Params) -> Params:
-    """True for what weight decay pulls towards zero: kernels, but no bias, norm, position or token.
+class Silence:
+    """The journal of those that have none."""
 
-    By name, since rank cannot tell: stacked over blocks and split in heads, the bias of a query has three axes.
-    """
-    return path_aware_map(lambda path, _: path[-1] == "kernel", params)
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def update(
-    recipe: Recipe, module: ViT, state: State, images: Float[Array, "B H W 3"], classes: Int[Array, " B"], step: Int[Array, ""]
-) -> tuple[State, Float[Array, ""]]:
-    """One step, and the loss before it."""
-    look, drop = jax.random.split(jax.random.fold_in(jax.random.key(recipe.seed), step))
-    images = augment(recipe, look, images)
-    targets = optax.smooth_labels(jax.nn.one_hot(classes, module.cfg.classes), recipe.label_smoothing)
-
-    def loss(params: Params) -> Array:
-        logits = jnp.asarray(module.apply({"params": params}, images, True, rngs={"drop_path": drop}), jnp.float32)
-        return optax.softmax_cross_entropy(logits, targets).mean()
-
-    value, gradient = jax.value_and_grad(loss)(state.params)
-    change, moments = optimizer(recipe).update(gradient, state.moments, state.params)
-    params: Any = optax.apply_updates(state.params, change)
-    return State(params, moments), value
-
-
-def accuracy(model: Model, part: Part) -> float:
-    """The share of pictures whose class the model names."""
-    logits = model(model.preprocess(part.pictures))
-    return float(np.mean(np.argmax(logits, -1) == part.classes))
+    def __getattr__(self, name: str) -> Any:
+        return lambda *args, **more: None

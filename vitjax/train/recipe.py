@@ -33,7 +33,9 @@ class Recipe:
 
     # The network
     pretrained: bool = True  # or an architecture with random parameters
+    tokenizer: str = ""  # the vocabulary of a CLIP that comes without, as vitjax.load takes it
     image: Size = 0  # pixels, or [height, width]; 0: as the model says
+    head_scale: float = 1.0  # of a new head's random kernel; 0: it begins with zeros
     drop_path: float = 0.0  # rate of the last block (ViTConfig.drop_path)
     dtype: Literal["float32", "bfloat16"] = "bfloat16"  # of the computation; parameters, second moments and loss are float32
     remat: Literal["none", "dots", "blocks"] = "none"  # what is computed again backwards: nothing, all but products, all
@@ -93,8 +95,8 @@ class Recipe:
 def _limits(r: Recipe) -> list[tuple[str, bool, str]]:
     """What a key must hold: (key, whether it does, what to write instead)."""
     positive = ("batch", "learning_rate", "report", "accumulate", "tensor", "keep", "layer_decay", "bad_steps")
-    negative = ("seed", "steps", "epochs", "warmup", "lora_rank", "lora_alpha", "workers", "mixup", "cutmix", "rotate", "evaluate")
-    negative += ("save", "weight_decay", "last_learning_rate", "clip", "epsilon")
+    negative = ("seed", "steps", "epochs", "warmup", "lora_rank", "lora_alpha", "workers", "mixup", "cutmix", "rotate")
+    negative += ("evaluate", "save", "head_scale", "weight_decay", "last_learning_rate", "clip", "epsilon")
     shares = ("drop_path", "erase", "zoom", "shift", "label_smoothing", "beta1", "beta2", "ema")
     return [
         *((name, getattr(r, name) > 0, "must be positive") for name in positive),
@@ -111,6 +113,7 @@ def _limits(r: Recipe) -> list[tuple[str, bool, str]]:
         ("ratio", 0 < r.ratio[0] <= r.ratio[1], "must be two positive numbers, the smaller first"),
         ("mixup", r.loss != "contrastive" or not (r.mixup or r.cutmix), "captions cannot be mixed: leave out mixup and cutmix"),
         ("train", bool(r.train), 'must name some parameters: "*" is all of them'),
+        ("train", not r.lora_rank or "*" not in r.train, 'must leave what lora names as it is: "head/*"'),
     ]
 
 

@@ -1,0 +1,76 @@
+"""What a training begins with: a published network for the picture size and the classes of a recipe, on its devices."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from .. import __version__, converters, hub, surgery
+from ..config import CLIPConfig, Config, Error, Source, Spec, ViTConfig
+from ..mesh import sharded
+from ..model import Params, abstract, initialise
+from .recipe import Recipe
+
+
+def start(recipe: Recipe, labels: tuple[str, ...], mesh: jax.sharding.Mesh) -> tuple[Spec, Params, str | None]:
+    """The spec, the float32 parameters where they belong, and the text of a tokenizer.json.
+
+    A head is kept if its labels are those of the data; else a new one begins.
+    """
+    if not recipe.pretrained:
+        spec = fitted(recipe, architecture(recipe.model), labels)
+        places = jax.tree.map(lambda leaf: leaf.sharding, sharded(abstract(spec.config), mesh, recipe.fsdp))
+        words = hub.words(spec, Path(recipe.model), recipe.tokenizer or None, fetch=True)
+        return spec, jax.jit(partial(initialise, spec.config, recipe.seed), out_shardings=places)(), words
+    model = hub.load(recipe.model, mesh=mesh, tokenizer=recipe.tokenizer or None)
+    spec = fitted(recipe, model.spec, labels)
+
+    def fit(params: Params) -> Params:
+        found, image = model.spec, spec.preprocess.size
+        if found.preprocess.size != image:
+            found, params = surgery.resize(found, params, image)
+        if isinstance(spec.config, ViTConfig) and (found.config, found.labels) != (spec.config, spec.labels):
+            _, params = surgery.new_head(found, params, spec.config.classes, labels, recipe.seed)
+            for name in {"head", "head_distilled"} & params.keys():
+                kernel = params[name]["kernel"] * jnp.float32(recipe.head_scale)
+                params = dict(params) | {name: dict(params[name]) | {"kernel": kernel}}
+        return params
+
+    places = jax.tree.map(lambda leaf: leaf.sharding, sharded(abstract(spec.config), mesh, recipe.fsdp))
+    return spec, jax.jit(fit, out_shardings=places)(model.params), getattr(model, "tokenizer", None)
+
+
+def architecture(name: str) -> Spec:
+    """The spec of an architecture, or of published weights, of which nothing is downloaded."""
+    found = converters.named(name)
+    return replace(found, name=name.partition(".")[0], labels=(), source=Source(reference=found.source.reference))
+
+
+def fitted(recipe: Recipe, spec: Spec, labels: tuple[str, ...]) -> Spec:
+    """The spec of what a recipe makes of a network: its picture size, its classes."""
+    config = spec.config
+    if (recipe.loss == "contrastive") != isinstance(config, CLIPConfig):
+        raise Error(
+            f"loss = {recipe.loss!r} does not go with {spec.name}: contrastive is for networks of two towers, and they for it; "
+            "of a CLIP's image tower alone, make a checkpoint first (vitjax convert)"
+        )
+    if recipe.image:
+        spec = surgery.sized(spec, recipe.image)
+    if isinstance(config, ViTConfig) and (not labels or (spec.labels, config.classes) != (labels, len(labels))):
+        if not labels:
+            raise Error(f"{recipe.data} has no classes to learn: a classifier needs class folders, or a column of labels")
+        spec = surgery.headed(spec, len(labels), labels)
+    name = f"{spec.name.partition('.')[0]}.{recipe.out.rstrip('/').rpartition('/')[2]}"
+    source = Source(origin=f"vitjax.train: {recipe.model} on {recipe.data}", licence=recipe.licence, reference="vitjax")
+    return replace(spec, name=name, source=replace(source, vitjax=__version__))
+
+
+def training(recipe: Recipe, config: Config) -> Config:
+    """The config with the drop path that belongs to the training, not to the network that is kept."""
+    if isinstance(config, CLIPConfig):
+        return replace(config, image=replace(config.image, drop_path=recipe.drop_path))
+    return replace(config, drop_path=recipe.drop_path)
