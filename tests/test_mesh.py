@@ -34,6 +34,8 @@ def test_the_rule():
     assert found["blocks/mlp/down/kernel"] == (None, "data", None)
     assert found["blocks/attn/query/kernel"] == (None, "data", None, None)
     assert found["patch/kernel"] == (None, None, None, "data") and found["head/bias"] == (None,)
+    vectors = [name for name in found if name.endswith(("bias", "scale"))]
+    assert len(vectors) == 25 and not [name for name in vectors if "data" in found[name]]
     assert not [name for name, axes in found.items() if name.startswith("blocks/") and axes[0]]
     eight = {"blocks": {"kernel": jax.ShapeDtypeStruct((8, 3), jnp.float32)}}
     assert specs(mesh.sharded(eight, mesh.make())) == {"blocks/kernel": (None, None)}
@@ -42,7 +44,7 @@ def test_the_rule():
 def test_the_table():
     found = specs(mesh.sharded(abstract(VIT), mesh.make(tensor=2)))
     assert found["blocks/attn/query/kernel"] == found["blocks/attn/value/kernel"] == (None, "data", "tensor", None)
-    assert found["blocks/attn/key/bias"] == (None, "tensor", "data")
+    assert found["blocks/attn/key/bias"] == (None, "tensor", None)
     assert found["blocks/attn/out/kernel"] == (None, "tensor", None, "data")
     assert found["blocks/mlp/gate/kernel"] == (None, "data", "tensor")
     assert found["blocks/mlp/norm/scale"] == (None, "tensor") and found["blocks/mlp/down/kernel"] == (None, "tensor", "data")
