@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=start, usage=sub.error)
         return sub.add_argument
 
-    for add in _about_files, _about_folders, _about_pictures:
+    for add in _about_files, _about_folders, _about_pictures, _about_data:
         add(command)
     return parser
 
@@ -168,6 +168,16 @@ def _about_pictures(command: Command) -> None:
     add("--batch", type=_count, metavar="N", help="how many are computed together: 8 pictures on a CPU, otherwise 64")
     add("--no-check", **NO_CHECK)
     add("--overwrite", action="store_true", help="replace FEATURES.npy, and what another run has begun")
+
+
+def _about_data(command: Command) -> None:
+    add = command("data", "data_commands", "Make a data set ready for training: vitjax data pack FOLDER SHARDS.")
+    add("action", choices=("pack",), help="write pictures as ArrayRecord shards; what cannot be read is named and left out")
+    add("folder", metavar="FOLDER", help="of class folders, or with captions.tsv, or saved by Hugging Face's datasets")
+    add("shards_folder", metavar="SHARDS", help="the folder to write: whole, or not at all")
+    add("--shards", type=_count, default=0, metavar="N", help="how many files; one for each 8192 pictures")
+    add("--side", type=_count, default=0, metavar="PIXELS", help="make pictures smaller whose shorter side is longer than that")
+    add("--captions", action="store_true", help="of a Hugging Face data set, the captions instead of the classes")
 
 
 def _count(text: str) -> int:

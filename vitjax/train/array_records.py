@@ -83,10 +83,11 @@ class Records:
         return example
 
 
-def packed(example: Example, picture: bytes) -> bytes:
-    """An example as a record."""
+def packed(example: Example) -> bytes:
+    """An example, whose picture is a file's bytes, as a record."""
+    assert isinstance(example.picture, bytes)
     head = json.dumps({"label": example.label, "text": example.text, "name": example.name}).encode()
-    return len(head).to_bytes(4, "little") + head + picture
+    return len(head).to_bytes(4, "little") + head + example.picture
 
 
 def unpacked(record: bytes, where: str) -> Example:
