@@ -161,9 +161,11 @@ def test_damage_is_said(tmp_path, monkeypatch):
         (tmp_path / FILE).unlink()
         (tmp_path / f"{FILE}.draft").mkdir()
         Journal(tmp_path, RECIPE, 40, 1e9, None)
+    (tmp_path / f"{FILE}.draft").rmdir()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(vitjax.Error, match=r"no matplotlib: pip install 'vitjax\[train\]'"):
         Journal(tmp_path, RECIPE, 40, 1e9, None)
+    monkeypatch.undo()
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(vitjax.Error, match=r"recorded for TensorBoard.*pip install 'vitjax\[train\]'"):
         Journal(tmp_path, RECIPE, 40, 1e9, None)

@@ -7,16 +7,15 @@ import math
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
 from typing import Any
 
 import numpy as np
 from etils import epath
 
 from ..config import Error
-from .evaluate import goodness
 from .recipe import Recipe
 from .record import Record, read
+from .results import clock, results, table, worded
 
 CURVE, SUMMARY, TENSORBOARD = "curve.png", "summary.md", "tensorboard"
 Numbers = Sequence[Any] | np.ndarray  # of each step one: floats, or scalars of NumPy or JAX
@@ -40,13 +39,15 @@ class Journal:
         resumed: int = 0,
         quiet: bool = False,
     ) -> None:
-        writer = _writer()
         self.folder, self.recipe, self.steps, self.resumed, self.quiet = epath.Path(folder), recipe, steps, resumed, quiet
         self.share_of_peak = flops_per_image / peak if peak else None  # by images/s it is MFU
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.record = Record(self.folder, resumed)
-        # What TensorBoard has of later steps is of a process that was killed after its last save.
-        self.board = writer(str(self.folder / TENSORBOARD), purge_step=resumed + 1)
+        self.board = _board(self.folder, resumed)
+        try:
+            self.record = Record(self.folder, resumed)
+        except Error:
+            self.board.close()
+            raise
         self.bar = None if quiet else _bar(steps, resumed)
         self.begun = self.since = time.monotonic()
         self.lately, self.overall, self.compiled = Pace(), Pace(), False
@@ -84,17 +85,20 @@ class Journal:
     def _report(self, step: int, loss: float) -> None:
         words = [f"loss {loss:.4f}", *self._speed(self.lately)]
         if self.lately.steps:
-            words.append(f"{_clock((self.steps - step) * self.lately.seconds / self.lately.steps)} left")
+            words.append(f"{clock((self.steps - step) * self.lately.seconds / self.lately.steps)} left")
             for name, value in self._speeds(self.lately).items():
                 self._draw(f"speed/{name.replace(' ', '_')}", value, step)
-        self.board.flush()
+        if (
+            not self.record.remote
+        ):  # where nothing can be added to a file, TensorBoard's is written whole: a thread does, at times
+            self.board.flush()
         self.lately = Pace()
         if self.bar is not None:
             self.bar.set_postfix_str("  ".join(words))
         else:
             self._say(f"step {step:{len(str(self.steps))}}/{self.steps}  {'  '.join(words)}")
 
-    def evaluated(self, step: int, metrics: Mapping[str, float]) -> None:
+    def evaluated(self, step: int, metrics: Mapping[str, int | float]) -> None:
         """What is held out was looked at after `step`, whose numbers were given before: "top1", "ema/top1", ...
 
         The time since `steps_done` was the evaluation's.
@@ -104,7 +108,6 @@ class Journal:
             self._draw(f"held_out/{name}", _number(value), step)
         shown = [f"{name} {worded(name, value)}" for name, value in metrics.items() if name.rpartition("/")[2] != "count"]
         self._say(f"step {step:{len(str(self.steps))}}/{self.steps}  held out: {'  '.join(shown)}")
-        self.board.flush()
         self.since = time.monotonic()
 
     def bad_pictures(self, step: int, names: Sequence[str]) -> None:
@@ -126,7 +129,7 @@ class Journal:
         from .curve import draw  # here: matplotlib takes its time
 
         (self.folder / CURVE).write_bytes(draw(rows, f"{self.recipe.model} on {self.recipe.data}"))
-        text = table([*self._facts(step, finished), *facts.items(), *_results(rows, self.recipe.report)])
+        text = table([*self._facts(step, finished), *facts.items(), *results(rows, self.recipe.report)])
         (self.folder / SUMMARY).write_text(f"# {self.recipe.out}\n\n{text}")
         if not self.quiet:
             print(text, end="", flush=True)
@@ -137,7 +140,7 @@ class Journal:
         yield "result", recipe.out if finished else "none yet: run the same command again to go on"
         went_on = f", of which {self.resumed:,} were done before" if self.resumed else ""
         yield "steps", f"{step:,} of {self.steps:,}{went_on}; {recipe.batch:,} pictures each"
-        yield "time", f"{_clock(seconds)}, of which {_clock(self.overall.seconds)} in steps"
+        yield "time", f"{clock(seconds)}, of which {clock(self.overall.seconds)} in steps"
         if self.overall.steps:
             yield "speed", ", ".join(self._speed(self.overall))
 
@@ -150,7 +153,7 @@ class Journal:
     def _speed(self, pace: Pace) -> list[str]:
         return [f"MFU {v:.1%}" if name == "MFU" else f"{v:,.{int(v < 10)}f} images/s" for name, v in self._speeds(pace).items()]
 
-    def _draw(self, tag: str, value: float, step: int) -> None:
+    def _draw(self, tag: str, value: int | float, step: int) -> None:
         """A point in TensorBoard, which warns of each that is not finite."""
         if math.isfinite(value):
             self.board.add_scalar(tag, value, step)
@@ -172,54 +175,23 @@ class Pace:
         self.steps, self.seconds = self.steps + steps, self.seconds + seconds
 
 
-def _results(rows: Sequence[Mapping[str, Any]], report: int) -> Iterable[tuple[str, str]]:
-    losses = [np.nan if row["loss"] is None else row["loss"] for row in rows if "kind" not in row][-report:]
-    if losses:
-        yield "loss", f"{np.mean(losses):.4f}, the mean of the last {len(losses)} steps"
-    evaluations = [row for row in rows if row.get("kind") == "evaluation"]
-    last = evaluations[-1] if evaluations else {}
-    for name in last:
-        if name not in ("step", "kind") and not name.startswith("ema/"):
-            mean = f", of the running mean {worded(name, last[f'ema/{name}'])}" if f"ema/{name}" in last else ""
-            yield f"held out, {name}", worded(name, last[name]) + mean
-    if evaluations:
-        metrics = [{k: -1.0 if v is None else float(v) for k, v in row.items() if k != "kind"} for row in evaluations]
-        yield "best step", f"{max(metrics, key=goodness)['step']:,.0f}"
-
-
-def worded(name: str, value: float | None) -> str:
-    """A metric as one reads it: shares in percent."""
-    name = name.rpartition("/")[2]
-    if value is None:
-        return "not finite"
-    return f"{value:,.0f}" if name == "count" else f"{value:.4f}" if name in ("loss", "calibration") else f"{value:.2%}"
-
-
-def table(rows: Sequence[tuple[str, str]]) -> str:
-    """Two columns in Markdown, below each other as text, too."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    head = [("", ""), ("-" * widths[0], "-" * widths[1])]
-    return "".join(f"| {key:{widths[0]}} | {value:{widths[1]}} |\n" for key, value in [*head, *rows])
-
-
-def _number(value: Any) -> float:
+def _number(value: Any) -> int | float:
     """A number of Python's; a scalar of NumPy or JAX, whose value it exactly is, or one already."""
     return value.item() if hasattr(value, "item") else value
 
 
-def _clock(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))
-
-
-def _writer() -> Any:
+def _board(folder: epath.Path, resumed: int) -> Any:
     """TensorBoard's writer. Asked for with matplotlib before the first step: it would be late to miss them after the last."""
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError as error:
-        raise Error(f"a training is recorded for TensorBoard, and {error}: pip install 'vitjax[train]'") from error
     if importlib.util.find_spec("matplotlib") is None:
         raise Error("a training ends with a curve, and there is no matplotlib: pip install 'vitjax[train]'")
-    return SummaryWriter
+    try:
+        from tensorboardX import SummaryWriter
+
+        # What is there of later steps is of a process that was killed after its last save.
+        return SummaryWriter(str(folder / TENSORBOARD), purge_step=resumed + 1)
+    except ImportError as error:  # of itself, or for gs:// of google-cloud-storage
+        needs = "google-cloud-storage" if "google" in str(error) else "'vitjax[train]'"
+        raise Error(f"a training is recorded for TensorBoard, and {error}: pip install {needs}") from error
 
 
 def _bar(steps: int, done: int) -> Any:
