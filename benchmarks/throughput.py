@@ -26,20 +26,11 @@ import torch
 from timm.models._hub import save_for_hf
 
 import vitjax
-from vitjax import ViTConfig
+from vitjax import flops
 from vitjax.config import hw
 
 MODELS = ("vit_base_patch16_224",)
 SIDE = 3072  # of the square matrices whose product is the machine's measured rate
-
-
-def operations(cfg: ViTConfig) -> int:
-    """Floating-point operations of an image: two for each multiplication with a weight, and of tokens with tokens."""
-    tokens = cfg.prefix + cfg.grid[0] * cfg.grid[1]
-    weights = 4 * cfg.width**2 + (3 if cfg.gated else 2) * cfg.width * cfg.mlp
-    block = tokens * weights + 2 * tokens**2 * cfg.width
-    patches = cfg.grid[0] * cfg.grid[1] * 3 * cfg.patch**2 * cfg.width
-    return 2 * (cfg.depth * block + patches + cfg.width * cfg.classes)
 
 
 def seconds(run: Callable[[], object]) -> float:
@@ -75,7 +66,7 @@ def measure(name: str, batch: int, rounds: int) -> dict[str, float | str]:
     turns = run_ours, run_theirs, lambda: jax.block_until_ready(product(matrix)), lambda: theirs_alike @ theirs_alike
     times = [tuple(seconds(turn) for turn in turns) for _ in range(rounds)]
     ours_s, theirs_s, product_s, their_product_s = map(statistics.median, zip(*times, strict=True))
-    rate, work = batch * operations(ours.config) / 1e9, 2 * SIDE**3 / 1e9
+    rate, work = batch * flops.forward(ours.config) / 1e9, 2 * SIDE**3 / 1e9
     return {
         "model": name,
         "batch": batch,

@@ -20,7 +20,7 @@ STOREYS = [
     "vitjax.values",
     "vitjax.networks",
     "vitjax.config",
-    "vitjax.mesh vitjax.vit_variants vitjax.weights vitjax.attention",
+    "vitjax.flops vitjax.mesh vitjax.vit_variants vitjax.weights vitjax.attention",
     "vitjax.preprocess vitjax.tokenizer vitjax.manifest vitjax.draft",
     "vitjax.pictures vitjax.rows vitjax.terminal vitjax.clip_variants vitjax.clip_weights vitjax.layers vitjax.orbax",
     "vitjax.variants",
