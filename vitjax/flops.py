@@ -21,6 +21,7 @@ def forward(config: Config) -> int:
             tokens = config.prefix + patches
             first = patches * 3 * config.patch**2 * config.width
             last = config.features * config.classes * (1 + config.distilled)
+            last += config.width * (1 + (config.pool == "token_mean")) * config.representation
             seen = tokens if config.pool_prefix else patches
             return 2 * (first + _blocks(config, tokens) + _pool(config, seen) + last)
 
