@@ -13,7 +13,6 @@ import stat
 import threading
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,7 +62,7 @@ def open_image(source: Picture) -> Image.Image:
     if isinstance(source, Image.Image):
         return to_rgb(source, getattr(source, "filename", "") or "the picture")
     if isinstance(source, str | os.PathLike):
-        return to_rgb(header(read_bytes(Path(source)), str(source)), str(source))
+        return to_rgb(header(read_bytes(source), str(source)), str(source))
     raise Error(f"a picture is a PIL image, a path or a uint8 array, not {type(source).__name__}")
 
 
@@ -125,6 +124,9 @@ def to_rgb(image: Image.Image, name: str) -> Image.Image:
     try:
         if image.mode.startswith("I"):
             return Image.fromarray(_high_byte(np.asarray(image))).convert("RGB")
+        if image.mode == "RGB":  # as it is: converting would copy it
+            image.load()
+            return image
         if image.mode == "P":  # by way of RGBA, or Pillow warns about the transparency that we drop
             image = image.convert("RGBA")
         return image.convert("RGB")
@@ -138,15 +140,16 @@ def _high_byte(grey: np.ndarray) -> Pixels:
     return (grey >> 8).astype(np.uint8)
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """What is in a file that may hold a picture, if it is one and of a size that pictures have."""
     try:
-        status = path.stat()
+        status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):  # before opening: a FIFO would block, a device may have no end
             raise Error(f"{path} is not a file; give the path of a picture")
         if not 0 < status.st_size <= MAX_BYTES:
             raise Error(f"{path} has {status.st_size} bytes, not 1 to {MAX_BYTES}; fetch it again, or shrink it")
-        return path.read_bytes()
+        with open(path, "rb") as file:
+            return file.read()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise Error(f"cannot read a picture: {error}; check the path") from error
 

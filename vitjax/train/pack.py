@@ -123,7 +123,7 @@ def _record(source: Source, side: int, number: int) -> tuple[str, Example | Erro
 
 def _file(example: Example, side: int) -> bytes:
     """A picture's file, once it has been decoded; a smaller one where it is too large."""
-    data = example.picture if isinstance(example.picture, bytes) else read_bytes(Path(os.fspath(cast(str, example.picture))))
+    data = example.picture if isinstance(example.picture, bytes) else read_bytes(cast(str, example.picture))
     image = opened(example._replace(picture=data))
     if not side or min(image.size) <= side:
         image.draft(None, (max(1, image.width // 8), max(1, image.height // 8)))  # to see whether it is whole, quickly
