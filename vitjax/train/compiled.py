@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from .. import checkpoint
 from .. import mesh as meshes
 from ..config import CLIPConfig, Error, Spec, hw
-from ..model import abstract
+from ..model import Params, abstract
 from . import hlo, network
 from .data import dataset
 from .learned import split, with_lora
@@ -61,13 +62,14 @@ def step(recipe: Recipe, spec: Spec, mesh: Mesh) -> Fits | Exceeds:
     task = Task(recipe, network.training(recipe, spec.config), spec.preprocess, steps, warmup, mesh)
     learned, fixed = split(recipe, abstract(spec.config))
 
-    def first() -> State:
-        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), (learned, fixed))
-        return begin(task, with_lora(recipe, *zeros, jax.random.key(0)))
+    def first(learned: Params, fixed: Params) -> State:
+        return begin(task, with_lora(recipe, learned, fixed, jax.random.key(0)))
 
-    state, fixed = (meshes.sharded(tree, mesh, recipe.fsdp) for tree in (jax.eval_shape(first), fixed))
+    state = jax.eval_shape(first, learned, fixed)
+    state, fixed = (meshes.sharded(tree, mesh, recipe.fsdp) for tree in (state, fixed))
+    lower: Any = update.lower  # its type has not heard of static arguments
     with jax.set_mesh(mesh):
-        lowered = update.lower(task, fixed, state, _batch(recipe, spec, mesh))
+        lowered = lower(task, fixed, state, _batch(recipe, spec, mesh))
         try:
             program = lowered.compile()
         except JaxRuntimeError as error:
@@ -75,8 +77,9 @@ def step(recipe: Recipe, spec: Spec, mesh: Mesh) -> Fits | Exceeds:
                 raise
             return Exceeds(excess(str(error)))
     sizes = program.memory_analysis()
-    assert sizes is not None  # of the TPU compiler, which always has one
-    return Fits(sizes.peak_memory_in_bytes / GIB, sizes.argument_size_in_bytes / GIB, hlo.work(program.as_text()))
+    text = program.as_text()
+    assert sizes is not None and text is not None  # of the TPU compiler, which always has both
+    return Fits(sizes.peak_memory_in_bytes / GIB, sizes.argument_size_in_bytes / GIB, hlo.work(text))
 
 
 def _batch(recipe: Recipe, spec: Spec, mesh: Mesh) -> Batch:

@@ -31,7 +31,7 @@ CHIPS = {"v5e": Chip(16, 200, 1.5), "v5p": Chip(95, 600, 1.75), "v6e": Chip(32, 
 
 FLAT = {1: "1x1", 4: "2x2", 8: "2x4", 16: "4x4", 32: "4x8", 64: "8x8", 128: "8x16", 256: "16x16"}
 # The number in the name of a v5p slice is that of its cores, of which a chip has two.
-DEEP = {8: "2x2x1", 16: "2x2x2", 32: "2x2x4", 64: "2x4x4", 128: "4x4x4", 256: "4x4x8", 512: "4x8x8", 1024: "8x8x8", 2048: "8x8x16"}
+DEEP = {8: "2x2x1", 16: "2x2x2", 32: "2x2x4", 64: "2x4x4", 128: "4x4x4", 256: "4x4x8", 512: "4x8x8", 1024: "8x8x8"}
 SLICES = {
     f"{version}-{number}": f"{version}:{shape}"
     for version, shapes in (("v5e", FLAT), ("v5p", DEEP), ("v6e", FLAT))
