@@ -5,6 +5,7 @@ import importlib.util
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
@@ -19,12 +20,13 @@ jax.config.update("jax_default_matmul_precision", "highest")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# Every signature is checked on every call, except in config, preprocess and tokenizer: users can hand these anything, they
-# check it themselves, and the tests do hand them anything.
+# Every signature is checked on every call, except in config, preprocess, tokenizer and recipe: users can hand these anything,
+# they check it themselves, and the tests do hand them anything.
 ROOMS = (
     *("attention", "layers", "mesh", "vit", "clip", "model", "checkpoint", "draft", "manifest"),
-    *("orbax", "surgery", "verify", "converters", "download", "hub", "train"),
+    *("orbax", "surgery", "verify", "converters", "download", "hub"),
     *("pictures", "rows", "features"),
+    *(f"train.{file.stem}" for file in Path(__file__).parents[1].glob("vitjax/train/*.py") if file.stem != "recipe"),
 )
 install_import_hook([f"vitjax.{room}" for room in ROOMS], "beartype.beartype")
 

@@ -53,12 +53,19 @@ STOREYS = [
     "vitjax.download vitjax.contents",
     "vitjax.hub vitjax.features",
     "vitjax.catalogue vitjax.checkpoint_commands vitjax.picture_commands",
+    "vitjax.train.hardware vitjax.train.evaluate vitjax.train.record vitjax.train.curve vitjax.train.hlo vitjax.train.slices",
     "vitjax.train.recipe",
     "vitjax.train.augment vitjax.train.randaugment vitjax.train.examples",
     "vitjax.train.folders vitjax.train.array_records vitjax.train.hf_datasets vitjax.train.crops vitjax.train.batches",
     "vitjax.train.data vitjax.train.pipeline",
     "vitjax.train.pack",
     "vitjax.data_commands",
+    "vitjax.train.results",
+    "vitjax.train.journal vitjax.train.distributed vitjax.train.stop vitjax.train.network vitjax.train.learned",
+    "vitjax.train.optimizer",
+    "vitjax.train.step",
+    "vitjax.train.saves vitjax.train.held_out vitjax.train.compiled",
+    "vitjax.train.plan",
     "vitjax.train.loop",
     "vitjax.train",
     "vitjax.train.__main__ vitjax.cli",
@@ -71,7 +78,7 @@ REFERENCE = ["tests/reference/*", "benchmarks/*"]
 ONLY = {
     "flax": NETWORKS,
     # nested dicts to paths and back: no networks
-    "flax.traverse_util": [*NETWORKS, "vitjax/checkpoint.py", "vitjax/train/loop.py", "converters/__init__.py"],
+    "flax.traverse_util": [*NETWORKS, "vitjax/checkpoint.py", "vitjax/train/*", "converters/__init__.py"],
     **{name: REFERENCE for name in ("torch", "torchvision", "timm", "transformers", "birder", "open_clip")},
     **{name: [] for name in ("pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib")},
 }

@@ -4,7 +4,6 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
-import jaxtyping
 import pytest
 
 from vitjax.config import CLIPConfig, ViTConfig
@@ -54,14 +53,6 @@ PUBLISHED = {
 # fmt: on
 NAMES = sorted(file.stem for file in RECIPES.glob("*.toml"))
 PLACES = {"data", "model", "out"}
-
-
-@pytest.fixture(autouse=True)
-def own_check_only():
-    """A file may say 1 where 1.0 is meant: Recipe checks itself, and takes both; what checks types in tests does not."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def text(name: str) -> str:

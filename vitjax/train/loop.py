@@ -161,7 +161,7 @@ class Training:
         """What this process tells of: the first one everything, the others nothing."""
         if not first():
             return nullcontext(Silence())
-        per_image = 3 * flops.forward(self.spec.config)
+        per_image = 3.0 * flops.forward(self.spec.config)
         peak = hardware.peak(jax.devices()[0].device_kind)
         everything = peak and peak * jax.device_count()
         return Journal(folder(self.recipe), self.recipe, self.task.steps, per_image, everything, self.begun, self.quiet)

@@ -30,7 +30,7 @@ def start(recipe: Recipe, labels: tuple[str, ...], mesh: jax.sharding.Mesh) -> t
     spec = fitted(recipe, model.spec, labels)
 
     def fit(params: Params) -> Params:
-        found, image = model.spec, spec.preprocess.size
+        found, image = pooled(recipe, model.spec), spec.preprocess.size
         if found.preprocess.size != image:
             found, params = surgery.resize(found, params, image)
         if isinstance(spec.config, ViTConfig) and (found.config, found.labels) != (spec.config, spec.labels):
@@ -58,8 +58,11 @@ def fitted(recipe: Recipe, spec: Spec, labels: tuple[str, ...]) -> Spec:
             f"loss = {recipe.loss!r} does not go with {spec.name}: contrastive is for networks of two towers, and they for it; "
             "of a CLIP's image tower alone, make a checkpoint first (vitjax convert)"
         )
+    spec = pooled(recipe, spec)
     if recipe.image:
         spec = surgery.sized(spec, recipe.image)
+    if recipe.crop_pct:
+        spec = replace(spec, preprocess=replace(spec.preprocess, crop=recipe.crop_pct))
     if isinstance(config, ViTConfig) and (not labels or (spec.labels, config.classes) != (labels, len(labels))):
         if not labels:
             raise Error(f"{recipe.data} has no classes to learn: a classifier needs class folders, or a column of labels")
@@ -67,6 +70,15 @@ def fitted(recipe: Recipe, spec: Spec, labels: tuple[str, ...]) -> Spec:
     name = f"{spec.name.partition('.')[0]}.{recipe.out.rstrip('/').rpartition('/')[2]}"
     source = Source(origin=f"vitjax.train: {recipe.model} on {recipe.data}", licence=recipe.licence, reference="vitjax")
     return replace(spec, name=name, source=replace(source, vitjax=__version__))
+
+
+def pooled(recipe: Recipe, spec: Spec) -> Spec:
+    """The spec, its tokens pooled as the recipe says."""
+    if not recipe.pool:
+        return spec
+    if spec.vit.pool not in ("token", "mean") or spec.vit.norm == "none" or spec.vit.distilled:
+        raise Error(f"pool = {recipe.pool!r} does not go with {spec.name}, which has more behind its blocks than a norm and a head")
+    return replace(spec, config=replace(spec.vit, pool=recipe.pool, norm="after" if recipe.pool == "mean" else "before"))
 
 
 def training(recipe: Recipe, config: Config) -> Config:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,6 +35,8 @@ class Recipe:
     pretrained: bool = True  # or an architecture with random parameters
     tokenizer: str = ""  # the vocabulary of a CLIP that comes without, as vitjax.load takes it
     image: Size = 0  # pixels, or [height, width]; 0: as the model says
+    crop_pct: float = 0.0  # the share of a resized picture that evaluation keeps; 0: as the model says
+    pool: Literal["", "token", "mean"] = ""  # what a new head sees; mean: of the patches, the norm behind it (BEiT, EVA)
     head_scale: float = 1.0  # of a new head's random kernel; 0: it begins with zeros
     drop_path: float = 0.0  # rate of the last block (ViTConfig.drop_path)
     dtype: Literal["float32", "bfloat16"] = "bfloat16"  # of the computation; parameters, second moments and loss are float32
@@ -87,6 +89,12 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_types(self)
+        for field in fields(self):  # a file may say 1 where 1.0 is meant
+            value = getattr(self, field.name)
+            if field.type == "float":
+                object.__setattr__(self, field.name, float(value))
+            elif field.type == "tuple[float, float]":
+                object.__setattr__(self, field.name, tuple(map(float, value)))
         for name, good, wish in _limits(self):
             if not good:
                 raise Error(f"{name} = {getattr(self, name)!r}: {wish}")
@@ -103,6 +111,8 @@ def _limits(r: Recipe) -> list[tuple[str, bool, str]]:
         *((name, getattr(r, name) >= 0, "must not be negative") for name in negative),
         *((name, 0 <= getattr(r, name) < 1, "must be in [0, 1)") for name in shares),
         ("layer_decay", r.layer_decay <= 1, "must be in (0, 1]"),
+        ("crop_pct", 0 <= r.crop_pct <= 1, "must be in [0, 1]"),
+        ("pool", not r.pool or r.loss != "contrastive", "is for a classifier: a CLIP's towers pool as they do"),
         ("flip", 0 <= r.flip <= 1, "must be in [0, 1]"),
         ("image", min(hw(r.image)) >= 0, "must not be negative"),
         ("steps", bool(r.steps) != bool(r.epochs), "say how long: either steps or epochs"),

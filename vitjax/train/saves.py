@@ -16,6 +16,7 @@ from .. import orbax
 from ..config import Error
 from ..draft import reason
 from .distributed import first, together
+from .evaluate import goodness
 from .recipe import Recipe
 from .step import State
 
@@ -31,13 +32,13 @@ def folder(recipe: Recipe) -> epath.Path:
 
 
 class Saves:
-    """States on disk, the newest `keep` of them and the best one by top-1 accuracy. All processes make and call one."""
+    """States on disk, the newest `keep` of them and the best one (evaluate.goodness). All processes make and call one."""
 
     def __init__(self, recipe: Recipe, origin: Mapping[str, Any]) -> None:
         """origin: what else the training depends on, such as the hash of the weights that it begins with."""
         self.place = orbax.absolute(folder(recipe))
         self._compare(recipe, origin)
-        best = BestN(get_metric_fn=lambda metrics: metrics["top1"], reverse=False, n=1, keep_checkpoints_without_metrics=False)
+        best = BestN(get_metric_fn=lambda metrics: metrics["good"], reverse=False, n=1, keep_checkpoints_without_metrics=False)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=AnyPreservationPolicy([LatestN(recipe.keep), best]),
             cleanup_tmp_directories=True,
@@ -70,7 +71,7 @@ class Saves:
         if self.manager.latest_step() == step:
             return
         args = ocp.args.Composite(state=ocp.args.PyTreeSave(state._asdict()), notes=ocp.args.JsonSave(dict(notes)))
-        self._run(lambda: self.manager.save(step, args=args, metrics=metrics and {"top1": metrics["top1"]}))
+        self._run(lambda: self.manager.save(step, args=args, metrics=metrics and {"good": goodness(metrics)}))
 
     def restore(self, like: State) -> tuple[State, dict[str, Any]]:
         """The newest state, on the devices and in the shardings of `like`, on however many it was saved; and its notes."""

@@ -88,7 +88,7 @@ def update(task: Task, fixed: Params, state: State, batch: Batch) -> tuple[State
     key = jax.random.fold_in(jax.random.key(recipe.seed), state.step)
     with jax.named_scope("gradients"):
         loss, gradient = _gradient(task, fixed, state.learned, batch, key)
-    norm, learning_rate = optax.global_norm(gradient), rate(recipe, task.steps, task.warmup)(state.step)
+    norm, learning_rate = optax.tree.norm(gradient), rate(recipe, task.steps, task.warmup)(state.step)
     learning_rate = jnp.asarray(learning_rate, jnp.float32)
     with jax.named_scope("optimizer"):
         change, moments = task.optimizer.update(gradient, state.moments, state.learned)
