@@ -1,6 +1,7 @@
 """Batches are the same whoever makes them and wherever a run goes on; what cannot be read is named, and too much of it stops."""
 
 import json
+import multiprocessing
 import re
 import warnings
 from dataclasses import replace
@@ -71,6 +72,21 @@ def test_however_many_workers(source, straight):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert_same(straight, some(replace(RECIPE, workers=2), source, 5))
+
+
+def test_what_a_worker_cannot_do_is_an_error_here():
+    nothing = Arrays([np.zeros((0, 0, 3), np.uint8)] * 20, np.zeros(20, int))
+    with pytest.raises(Error, match="20 pictures in a row cannot be read, the first one because a picture cannot be an array"):
+        some(replace(RECIPE, workers=1), nothing, 1)
+
+
+def test_a_worker_that_is_killed_is_an_error_here(source):
+    batches = training(replace(RECIPE, workers=1), SPEC, source, 0, np.arange(20))
+    next(batches)
+    (worker,) = multiprocessing.active_children()
+    worker.kill()
+    with pytest.raises(Error, match=r"a worker that decodes pictures is gone: .* set fewer workers"):
+        list(batches)
 
 
 def test_wherever_it_goes_on(source, straight):

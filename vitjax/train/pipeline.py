@@ -183,6 +183,10 @@ def _batches(pieces: Training | Evaluation, parts: int, workers: int, tokenizer:
 def _closing(batches: Any) -> Generator[Batch]:
     try:
         yield from batches
+    except RuntimeError as error:
+        if "terminated unexpectedly" not in str(error):  # grain's words
+            raise
+        raise Error(f"a worker that decodes pictures is gone: {error} If memory ran out, set fewer workers") from error
     finally:
         batches.close()
 
