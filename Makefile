@@ -1,13 +1,14 @@
-# make demo | test | check | reference | fixtures | bench | fuzz. Needs git, make and Python >= 3.11; everything goes into .venv.
+# make demo | test | check | reference | plan | fixtures | bench | fuzz. Needs git, make and Python >= 3.11; everything goes into .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 REF := .venv-reference
+TPU := .venv-tpu
 export JAX_PLATFORMS ?= cpu
 # pip's own downloads are retried: a registry may hesitate
 PIP := -m pip install --quiet --disable-pip-version-check --retries 10
 
-.PHONY: demo test check reference fixtures bench fuzz wheel clean
+.PHONY: demo test check reference plan fixtures bench fuzz wheel clean
 
 $(BIN)/.ready: pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "vitjax needs Python 3.11 or newer: make PYTHON=python3.12"'
@@ -41,6 +42,15 @@ $(REF)/bin/.ready: pyproject.toml tests/reference/requirements.txt
 reference: $(REF)/bin/.ready
 	$(REF)/bin/python -m pytest -n 2 --dist loadfile tests/reference
 
+# every recipe compiled for TPUs that are not here, by their own compiler
+$(TPU)/bin/.ready: pyproject.toml
+	$(PYTHON) -m venv $(TPU)
+	$(TPU)/bin/python $(PIP) --editable '.[dev,tpu]'
+	touch $@
+
+plan: $(TPU)/bin/.ready
+	$(TPU)/bin/python -m pytest tests/tpu
+
 fixtures: $(REF)/bin/.ready
 	for make in tests/reference/make_*.py; do $(REF)/bin/python -m tests.reference.$$(basename $$make .py) || exit 1; done
 
@@ -59,4 +69,4 @@ wheel: $(BIN)/.ready
 	$(BIN)/python -m build --wheel
 
 clean:
-	rm -rf $(VENV) $(REF) demo dist build *.egg-info
+	rm -rf $(VENV) $(REF) $(TPU) demo dist build *.egg-info

@@ -53,7 +53,7 @@ def plan(recipe: Recipe, name: str) -> int:
     work, peak = 3 * flops.forward(spec.config) * recipe.batch / len(devices), hardware.peak(devices[0].device_kind)
     assert peak is not None
     place = Slice(name, len(devices), chip, peak, work)
-    print(f"{spec.name}: a batch of {recipe.batch} on {len(devices)} chips ({name}), {work / 1e12:.2f} TFLOP a chip and step.")
+    print(f"{spec.name}: a batch of {recipe.batch} on {len(devices)} chips ({name}), {work / 1e12:.3g} TFLOP a chip and step.")
     print("Compiled, not run: cycles are the compiler's estimate, and times and MFU what follows from them.")
     print(*([f"{note}."] if note else []), HEAD, sep="\n")
     found: dict[Recipe, Fits | Exceeds] = {}
@@ -94,20 +94,20 @@ def _search(recipe: Recipe, mesh: jax.sharding.Mesh, attempt: Callable[[Recipe],
             return
 
 
-HEAD = f"{'':24}{'GiB a chip':>18}{'Mcycles':>10}{'step':>10}{'MFU':>7}   between chips"
+HEAD = f"{'':28}{'GiB a chip':>14}{'Mcycles':>10}{'step':>11}{'MFU':>7}   between chips, beside the rest"
 
 
 def _row(recipe: Recipe, found: Fits | Exceeds, place: Slice) -> str:
     """What became of one try."""
-    what = f"{f'remat={recipe.remat} accumulate={recipe.accumulate}':24}"
+    what = f"{f'remat={recipe.remat} accumulate={recipe.accumulate}':28}"
     if isinstance(found, Exceeds):
         by = "" if found.excess is None else f" by {found.excess:.1f} GiB a chip"
         return f"{what}  does not fit{by}"
-    memory = f"{found.memory:.1f} of {place.chip.memory:g}"
-    step, mfu = f"{place.seconds(found) * 1e3:.0f} ms", f"{place.utilisation(found):.0%}"
-    sent = ", ".join(f"{size / 1e9:.2f} GB in {found.work.count[kind]} {kind}" for kind, size in found.work.sent.most_common())
-    travel = f"; {place.travel(found) * 1e3:.1f} ms beside the rest" if sent else ""
-    return f"{what}{memory:>18}{found.work.cycles / 1e6:>10.0f}{step:>10}{mfu:>7}   {sent or 'nothing'}{travel}"
+    memory = f"{found.memory:.2f} of {place.chip.memory:g}"
+    step, mfu = f"{place.seconds(found) * 1e3:.3g} ms", f"{place.utilisation(found):.0%}"
+    sent = [f"{size / 1e9:.3g} GB in {found.work.count[kind]} {kind}" for kind, size in found.work.sent.most_common()]
+    travel = f"{place.travel(found) * 1e3:.3g} ms: {', '.join(sent)}" if sent else "nothing"
+    return f"{what}{memory:>14}{found.work.cycles / 1e6:>10.3g}{step:>11}{mfu:>7}   {travel}"
 
 
 def _advice(recipe: Recipe, found: dict[Recipe, Fits | Exceeds], place: Slice) -> str:

@@ -27,7 +27,7 @@ class Chip:
     clock: float  # GHz
 
 
-CHIPS = {"v5e": Chip(16, 200, 1.5), "v5p": Chip(95, 600, 1.75), "v6e": Chip(32, 400, 1.75)}
+CHIPS = {"v5e": Chip(16.0, 200.0, 1.5), "v5p": Chip(95.0, 600.0, 1.75), "v6e": Chip(32.0, 400.0, 1.75)}
 
 FLAT = {1: "1x1", 4: "2x2", 8: "2x4", 16: "4x4", 32: "4x8", 64: "8x8", 128: "8x16", 256: "16x16"}
 # The number in the name of a v5p slice is that of its cores, of which a chip has two.
@@ -57,7 +57,9 @@ def devices(name: str) -> list[Any]:
     chip(name)
     if importlib.util.find_spec("libtpu") is None:
         raise Error(f"to compile for {name}, the TPU compiler has to be here: pip install 'vitjax[tpu]'. It needs no TPU")
-    # Nothing is asked of a cloud's servers about the machine we are on, which is no part of a slice
+    # Nothing is asked of a cloud's servers about the machine we are on, which is no part of a slice; and as nobody drives a TPU,
+    # several may compile at a time
     os.environ |= {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost", "TPU_ACCELERATOR_TYPE": "v5litepod-1"}
+    os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"
     jax.config.update("jax_platforms", "cpu")
     return list(topologies.get_topology_desc(SLICES[name], "tpu").devices)
