@@ -3,7 +3,6 @@
 import json
 import multiprocessing
 import re
-import warnings
 from dataclasses import replace
 from itertools import islice
 
@@ -14,6 +13,7 @@ from PIL import Image
 from tests.test_train_data import HOW, SPEC, broken, picture, recipe
 from vitjax.config import Error, hw
 from vitjax.preprocess import fit_image, open_image
+from vitjax.train import pipeline
 from vitjax.train.batches import Batch, Damage
 from vitjax.train.crops import Box, box, resized
 from vitjax.train.data import dataset
@@ -68,10 +68,10 @@ def test_however_many_processes(source, straight, processes):
         assert_same([rows_of(batch, rows) for batch in straight], some(RECIPE, source, 5, rows=rows))
 
 
-def test_however_many_workers(source, straight):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert_same(straight, some(replace(RECIPE, workers=2), source, 5))
+@pytest.mark.parametrize(("workers", "shared"), [(2, pipeline.SHARED), (1, 1)])
+def test_however_many_workers(source, straight, workers, shared, monkeypatch):
+    monkeypatch.setattr(pipeline, "SHARED", shared)
+    assert_same(straight, some(replace(RECIPE, workers=workers), source, 5))
 
 
 def test_what_a_worker_cannot_do_is_an_error_here():

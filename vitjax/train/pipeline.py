@@ -29,6 +29,7 @@ from .recipe import Recipe
 __all__ = ["Batch", "Damage", "evaluation", "order", "training"]
 
 PIECE = 16  # rows of a batch that one thread or worker makes at a time: their results are held in memory, some of each
+SHARED = 2**18  # bytes of an array from which on a worker hands it over in shared memory
 TRIES = 100  # pictures in a row of which one must be readable
 MANY = 2000  # pictures for whose evaluation workers are started, if there are any
 
@@ -166,7 +167,7 @@ def _batches(pieces: Training | Evaluation, parts: int, workers: int, tokenizer:
     try:
         import grain  # here, because only training needs it
         from absl import flags
-        from grain.experimental import ThreadPrefetchIterDataset
+        from grain.experimental import DatasetOptions, ThreadPrefetchIterDataset, WithOptionsIterDataset
     except ImportError as error:
         raise Error("training reads its data by grain, which is not installed: pip install 'vitjax[train]'") from error
     if not flags.FLAGS.is_parsed():  # grain asks them, and only absl's own main functions parse them
@@ -174,6 +175,7 @@ def _batches(pieces: Training | Evaluation, parts: int, workers: int, tokenizer:
     threads = 0 if workers else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     read = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
     made = grain.MapDataset.source(cast(Sequence[Piece], pieces)).to_iter_dataset(read)
+    made = WithOptionsIterDataset(made, DatasetOptions(min_shm_size=SHARED))
     made = made.mp_prefetch(grain.MultiprocessingOptions(workers, per_worker_buffer_size=2), worker_init_fn=_start)
     joined = made.batch(parts, batch_fn=functools.partial(_joined, tokenizer))
     batches = iter(ThreadPrefetchIterDataset(joined, prefetch_buffer_size=1))
