@@ -112,7 +112,7 @@ def test_what_is_tried(name, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert out.splitlines()[-1].startswith(f"v5e-4: {advice}" if "nothing" not in advice else advice)
     assert ("does not fit by 3.2 GiB a chip" in out) == (set(tried) != fitting)
-    assert "8.0 of 16" in out or not fitting
+    assert "8.00 of 16" in out or not fitting
 
 
 def test_a_batch_that_does_not_divide(monkeypatch):
