@@ -1,5 +1,7 @@
 """Where parameters are on a mesh: split by one rule and one table, whatever network or optimizer they belong to."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -96,3 +98,32 @@ def test_remat_changes_no_parameter(config):
     module = build(config, remat="dots")
     made = jax.eval_shape(module.init, jax.random.key(0), *inputs(config))["params"]
     assert jax.tree.map(lambda leaf: leaf.shape, made) == jax.tree.map(lambda leaf: leaf.shape, abstract(config))
+
+
+def test_tokens_stay_and_kernels_come():
+    """In a step on a mesh nothing of the size of a batch goes from device to device, only parameters and their gradients."""
+    made, cfg = mesh.make(), ViTConfig(16, 4, 32, 3, 4, 64, classes=10)
+    like = mesh.sharded(abstract(cfg), made)
+    batch = jax.NamedSharding(made, jax.sharding.PartitionSpec("data"))
+    images = jax.ShapeDtypeStruct((8 * 56, 16, 16, 3), jnp.float32, sharding=batch)
+
+    def loss(params, images):
+        return jnp.square(build(cfg).apply({"params": params}, images)).mean()
+
+    with jax.set_mesh(made):
+        text = jax.jit(jax.grad(loss)).lower(like, images).compile().as_text()
+    sent = re.findall(r" = (.*) (?:all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)\(", text)
+    shapes = [tuple(map(int, shape.split(","))) for line in sent for shape in re.findall(r"\w\[([\d,]+)\]", line)]
+    assert shapes and max(map(np.prod, shapes)) <= 3 * 16 * 32 * 4  # of a block's kernel, or three in one message
+    assert not [shape for shape in shapes if {56, 8 * 56} & set(shape)]
+
+
+def test_without_such_a_mesh():
+    """A model is called without any, with axes of other names, with those that JAX itself keeps an eye on; and on odd batches."""
+    cfg = ViTConfig(16, 4, 32, 2, 4, 64, classes=10)
+    params, images = initialise(cfg), np.random.default_rng(0).standard_normal((6, 16, 16, 3)).astype("f4")
+    module = build(cfg)
+    wanted = jax.jit(module.apply)({"params": params}, images)
+    for made in jax.make_mesh((8,), ("rows",)), jax.make_mesh((8,), ("data",)), mesh.make(2):
+        with jax.set_mesh(made):
+            np.testing.assert_allclose(jax.jit(module.apply)({"params": params}, images), wanted, atol=1e-5)
