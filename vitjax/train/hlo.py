@@ -1,4 +1,4 @@
-"""What a program that XLA compiled for a TPU does in one run, added up from its text: loops count as often as they turn."""
+"""What a program that XLA compiled for a TPU does in one run, added up from its text: loops as often as they turn."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from functools import cache
 BITS = {"pred": 8, "bf16": 16}  # of a type; of others the number in its name
 COLLECTIVE = re.compile(r" (all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute)(-start)?\(")
 WHILE = re.compile(r" while\(%([\w.-]+)\), condition=%([\w.-]+), body=%([\w.-]+)")
-CALLED = re.compile(r"(?:calls|to_apply|true_computation|false_computation)=%([\w.-]+)")
+CALLED = re.compile(r" call\(.*to_apply=%([\w.-]+)")
+BRANCHES = re.compile(r" conditional\(.*(?:branch_computations=\{(.*?)\}|true_computation=(\S+), false_computation=(\S+))")
 
 
 @dataclass
@@ -51,6 +52,11 @@ def work(text: str) -> Work:
                     total.sent[found[1]] += _sent(found[1], inner)
             if loop := WHILE.search(line):
                 total.add(of(loop[3]), _turns(parts, instructions, *loop.groups()))
+            if called := CALLED.search(line):
+                total.add(of(called[1]))
+            if branches := BRANCHES.search(line):
+                names = re.findall(r"%([\w.-]+)", " ".join(filter(None, branches.groups())))
+                total.add(max(map(of, names), key=lambda branch: branch.cycles))
         return total
 
     return of("ENTRY")
@@ -69,31 +75,33 @@ def _computations(text: str) -> dict[str, list[str]]:
 
 
 def _within(parts: dict[str, list[str]], line: str) -> Iterable[str]:
-    """An instruction, and those of what it calls."""
+    """An instruction, and those that are fused in it, or run beside it."""
     yield line
-    for name in CALLED.findall(line):
+    for name in re.findall(r"calls=%([\w.-]+)", line):
         for inner in parts.get(name, ()):
             yield from _within(parts, inner)
 
 
 def _turns(parts: dict[str, list[str]], instructions: dict[str, str], start: str, condition: str, body: str) -> int:
-    """How often a loop turns that counts an element of its tuple up to a constant, as those of a scan do."""
+    """How often a loop turns that counts an element of its tuple up to a constant, as that of a scan does; of others, once."""
 
     def constant(name: str) -> int:
         while copied := re.search(r" (?:copy|bitcast)\(%([\w.-]+)\)", instructions[name]):
             name = copied[1]
-        return int(re.search(r" constant\((\d+)\)", instructions[name])[1])  # type: ignore[index]
+        return int(re.findall(r" constant\((\d+)\)", instructions[name])[0])
 
     def operands(line: str, operation: str) -> list[str]:
-        return re.findall(r"%([\w.-]+)", line.split(f" {operation}(", 1)[1].split(")", 1)[0])
+        return re.findall(r"%([\w.-]+)", line.split(f" {operation}(")[1].split(")")[0])
 
-    root = next(line for line in parts[condition] if "ROOT" in line)
-    counter, limit = operands(root, "compare")
-    index = int(re.search(r"index=(\d+)", instructions[counter])[1])  # type: ignore[index]
-    ending = next(line for line in parts[body] if "ROOT" in line)
-    step = constant(operands(instructions[operands(ending, "tuple")[index]], "add")[1])
-    first = constant(operands(instructions[start], "tuple")[index])
-    return math.ceil((constant(limit) - first) / step)
+    root, ending = (next(line for line in parts[name] if " ROOT " in line) for name in (condition, body))
+    try:
+        counter, limit = operands(root, "compare")
+        index = int(re.findall(r"index=(\d+)", instructions[counter])[0])
+        step = constant(operands(instructions[operands(ending, "tuple")[index]], "add")[1])
+        first = constant(operands(instructions[start], "tuple")[index])
+        return math.ceil((constant(limit) - first) / step)
+    except IndexError:
+        return 1
 
 
 def _sent(kind: str, line: str) -> int:
