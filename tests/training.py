@@ -12,7 +12,8 @@ from vitjax.train import Recipe, data, loop
 from vitjax.train.data import Arrays, Dataset, digits
 from vitjax.train.recipe import read
 
-KEYS = ["data=few", "steps=12", "batch=16", "warmup=0", "report=4", "evaluate=6", "drop_path=0.1"]
+MAKE = loop.meshes.make
+FEW = ["data=few", "steps=12", "batch=16", "warmup=0", "report=4", "evaluate=6", "drop_path=0.1"]
 
 
 def few() -> Dataset:
@@ -25,21 +26,21 @@ def few() -> Dataset:
 
 @pytest.fixture(scope="module", autouse=True)
 def conditions():
-    """Few data, and no strict promotion: optax divides by its own step count, which that refuses."""
+    """Few data, one device, and no strict promotion: optax divides by its own step count, which that refuses."""
     with pytest.MonkeyPatch.context() as patch, jax.numpy_dtype_promotion("standard"):
         patch.setitem(data.DATASETS, "few", few)
+        on(patch, 1)
         yield
 
 
 def short(out: Path, *keys: str) -> Recipe:
     """A recipe of some steps on few digits."""
-    return read("digits", [*KEYS, f"out={out}", *keys])
+    return read("digits", [*FEW, f"out={out}", *keys])
 
 
-def on(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    """The next trainings have so many devices."""
-    make = loop.meshes.make
-    monkeypatch.setattr(loop.meshes, "make", lambda tensor: make(tensor, jax.devices()[:count]))
+def on(patch: pytest.MonkeyPatch, count: int) -> None:
+    """The next trainings have so many of the eight devices."""
+    patch.setattr(loop.meshes, "make", lambda tensor=1: MAKE(tensor, jax.devices()[:count]))
 
 
 def lines(out: Path, kind: str | None = None) -> list[dict]:
