@@ -30,6 +30,7 @@ from .examples import Example, Part
 FORMAT = 1
 ABOUT = "dataset.json"
 SUFFIX = ".array_record"
+READING = {"max_parallelism": "0"}  # no threads for a single record: the pipeline has its own
 MAX_HEADER = 2**20  # of a record; captions are shorter
 
 
@@ -116,7 +117,7 @@ def shards(folder: Path) -> Part:
         if count != expected:
             raise Error(f"{path} has {count} records, not {expected} as {ABOUT} says; pack the pictures again")
         paths.append(f"{path}[0:{count}]")  # so that nothing is opened to count again
-    return Part(Records(_library().ArrayRecordDataSource(paths), str(folder), len(about.labels)), about.labels)
+    return Part(Records(_library().ArrayRecordDataSource(paths, READING), str(folder), len(about.labels)), about.labels)
 
 
 def _about(path: Path) -> About:

@@ -41,7 +41,7 @@ _SHUFFLING = threading.Lock()  # threads that begin an epoch together wait for o
 class Piece(NamedTuple):
     """Some rows of a batch, on their way to it."""
 
-    image: np.ndarray
+    images: Sequence[np.ndarray]  # not yet one array, for what is new in memory costs as much as a copy
     label: np.ndarray
     weight: np.ndarray
     texts: tuple[str, ...]
@@ -106,22 +106,25 @@ class Training:
     def __getitem__(self, index: int) -> Piece:
         step, rows = self.first + index // self.parts, _part(self.rows, index % self.parts)
         examples = order(self.recipe, step, len(self.source))
-        seen = [self._seen(int(examples[row]), step * self.recipe.batch + int(row)) for row in rows]
+        # All generators first, for between two decodings nothing of them would be left in the processor's caches. The 1 is so
+        # that no picture is seen by the numbers that shuffled an epoch.
+        seeds = [(self.recipe.seed, step * self.recipe.batch + int(row), 1) for row in rows]
+        rngs = list(map(np.random.default_rng, seeds))
+        seen = [self._seen(int(examples[row]), rng) for row, rng in zip(rows, rngs, strict=True)]
         images, found, bad = zip(*seen, strict=True)
         label = np.array([example.label for example in found], np.int32)
         texts = tuple(example.text for example in found)
-        return Piece(np.stack(images), label, np.ones(len(rows), np.float32), texts, sum(bad, ()))
+        return Piece(images, label, np.ones(len(rows), np.float32), texts, sum(bad, ()))
 
-    def _seen(self, number: int, place: int) -> tuple[Pixels, Example, tuple[str, ...]]:
-        """An example as it is seen at a place of the endless order, and the names of those before it that are unreadable."""
+    def _seen(self, number: int, rng: np.random.Generator) -> tuple[Pixels, Example, tuple[str, ...]]:
+        """An example as it is seen, or the next one that can be read, and the names of those before that."""
         bad, reason = list[str](), ""
         for other in range(number, number + min(TRIES, len(self.source))):
             name = ""
             try:
                 example = self.source[other % len(self.source)]
                 name = example.name
-                # The 1 is so that no picture is seen by the numbers that shuffled an epoch.
-                return self.look(example, np.random.default_rng((self.recipe.seed, place, 1))), example, tuple(bad)
+                return self.look(example, rng), example, tuple(bad)
             except Error as error:
                 reason = reason or str(error)
                 bad.append(name or str(error))
@@ -143,7 +146,7 @@ class Evaluation:
 
     def __getitem__(self, index: int) -> Piece:
         places = index // self.parts * self.recipe.batch + _part(self.rows, index % self.parts)
-        image = np.zeros((len(places), *hw(self.how.size), 3), np.uint8)
+        images = [np.zeros((*hw(self.how.size), 3), np.uint8)] * len(places)
         label, weight = np.zeros(len(places), np.int32), np.zeros(len(places), np.float32)
         texts, bad = [""] * len(places), list[str]()
         for row, place in enumerate(places[places < len(self.source)]):
@@ -151,11 +154,11 @@ class Evaluation:
             try:
                 example = self.source[int(place)]
                 name = example.name
-                image[row] = fitted(example, self.how)
+                images[row] = fitted(example, self.how)
                 label[row], texts[row], weight[row] = example.label, example.text, 1
             except Error as error:
                 bad.append(name or str(error))
-        return Piece(image, label, weight, tuple(texts), tuple(bad))
+        return Piece(images, label, weight, tuple(texts), tuple(bad))
 
 
 def _part(rows: np.ndarray, part: int) -> np.ndarray:
@@ -174,7 +177,8 @@ def _batches(pieces: Training | Evaluation, parts: int, workers: int, tokenizer:
         flags.FLAGS.mark_as_parsed()
     threads = 0 if workers else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     read = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
-    made = grain.MapDataset.source(cast(Sequence[Piece], pieces)).to_iter_dataset(read)
+    made = grain.MapDataset.source(cast(Sequence[Piece], pieces))
+    made = (made.map(functools.partial(_handed_over, SHARED)) if workers else made).to_iter_dataset(read)
     made = WithOptionsIterDataset(made, DatasetOptions(min_shm_size=SHARED))
     made = made.mp_prefetch(grain.MultiprocessingOptions(workers, per_worker_buffer_size=2), worker_init_fn=_start)
     joined = made.batch(parts, batch_fn=functools.partial(_joined, tokenizer))
@@ -206,12 +210,19 @@ def _start(worker: int, workers: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def _handed_over(least: int, piece: Piece) -> Piece:
+    """A worker's pictures as one array, in memory that it shares with its parent if there are so many bytes of them."""
+    from grain.multiprocessing import SharedMemoryArray
+
+    shape = len(piece.images), *piece.images[0].shape
+    array = SharedMemoryArray(shape, np.uint8) if math.prod(shape) >= least else np.empty(shape, np.uint8)
+    np.stack(piece.images, out=array)
+    return piece._replace(images=array)
+
+
 def _joined(tokenizer: Tokenizer | None, pieces: Sequence[Piece]) -> Batch:
-    image = np.empty((sum(len(piece.image) for piece in pieces), *pieces[0].image.shape[1:]), np.uint8)
-    start = 0
-    for piece in pieces:  # copied, since a worker's are in memory that it shares with us and will use again
-        image[start : start + len(piece.image)] = piece.image
-        start += len(piece.image)
+    images = [np.asarray(image) for piece in pieces for image in piece.images]
+    image = np.stack(images)  # a copy, too: a worker's are in memory that it shares with us and will use again
     label = np.concatenate([np.asarray(piece.label) for piece in pieces])
     weight = np.concatenate([np.asarray(piece.weight) for piece in pieces])
     texts = [text for piece in pieces for text in piece.texts]
