@@ -1,12 +1,19 @@
 """What the tests of training share: few digits, a recipe that takes seconds, and what a training wrote down."""
 
+import atexit
 import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from vitjax.train import Recipe, data, loop
 from vitjax.train.data import Arrays, Dataset, digits
@@ -30,7 +37,33 @@ def conditions():
     with pytest.MonkeyPatch.context() as patch, jax.numpy_dtype_promotion("standard"):
         patch.setitem(data.DATASETS, "few", few)
         on(patch, 1)
+        with kept(compiled()):
+            yield
+
+
+@cache
+def compiled() -> str:
+    """Where this process keeps what it compiled: many trainings differ in nothing that is compiled."""
+    folder = tempfile.mkdtemp(prefix="vitjax-compiled-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+@contextmanager
+def kept(folder: str | None) -> Iterator[None]:
+    """While the block runs, what is compiled is kept there, or nowhere."""
+
+    def use(folder: str | None) -> None:
+        jax.config.update("jax_compilation_cache_dir", folder)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+        compilation_cache.reset_cache()
+
+    before = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    use(folder)
+    try:
         yield
+    finally:
+        use(before)
 
 
 def short(out: Path, *keys: str) -> Recipe:

@@ -109,7 +109,7 @@ class Training:
                 waiting.append(metrics)
                 last, stopped = step == task.steps, stop.after(step)
                 looking = self.data.held_out is not None and (step % every == 0 or last)
-                saving = step % (recipe.save or every) == 0 or last or stopped
+                saving = step % (recipe.save or every) == 0 or looking or last or stopped
                 if looking or saving or step % recipe.report == 0 or len(waiting) >= recipe.report:
                     self._done(step, waiting, journal)
                 elif len(waiting) > AHEAD:
