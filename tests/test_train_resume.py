@@ -134,10 +134,8 @@ def test_a_full_disk_is_one_line_and_the_states_before_are_whole(tmp_path, whole
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
     try:
-        with (
-            kept(None),
-            pytest.raises(vitjax.Error, match=r"cannot save the training to .*make room, and give the same command again"),
-        ):
+        message = "cannot save the training to .*make room, and give the same command again"
+        with kept(None), pytest.raises(vitjax.Error, match=message):
             run(recipe, quiet=True)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

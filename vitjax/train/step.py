@@ -78,7 +78,7 @@ class Task:
 def begin(task: Task, learned: Params) -> State:
     """The state before the first step. Works on shapes as well (jax.eval_shape)."""
     ema = jax.tree.map(jnp.copy, learned) if task.recipe.ema else {}
-    return State(learned, task.optimizer.init(learned), ema, *[jnp.zeros((), jnp.int32)] * 3)
+    return State(learned, task.optimizer.init(learned), ema, *(jnp.zeros((), jnp.int32) for _ in range(3)))
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=2)
