@@ -17,12 +17,19 @@ PROGRAM = (Path(__file__).parent / "fixtures" / "step.hlo").read_text()
 def test_a_program_is_added_up():
     found = hlo.work(PROGRAM)
     assert found.cycles == 24 * 120 + 7 + 1 + 3000 + 10_000  # a call, the longer of two branches, a loop that counts nothing
-    assert found.count == {"all-gather": 24, "collective-permute": 24 * 4, "all-reduce": 24, "reduce-scatter": 1}
+    assert found.count == {
+        "all-gather": 24,
+        "collective-permute": 24 * 4,
+        "all-reduce": 24,
+        "reduce-scatter": 1,
+        "all-reduce-scatter": 1,
+    }
     assert found.sent == {
         "all-gather": 24 * 2048 * 15 // 16,
         "collective-permute": 24 * 4 * 128,
         "all-reduce": 24 * 2 * (64 + 32) * 3 // 4,
         "reduce-scatter": 3 * 32,
+        "all-reduce-scatter": 256 * 3 // 4,
     }
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 BITS = {"pred": 8, "bf16": 16}  # of a type; of others the number in its name
-COLLECTIVE = re.compile(r" (all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute)(-start)?\(")
+COLLECTIVE = re.compile(r" (all-gather|all-reduce|all-reduce-scatter|reduce-scatter|all-to-all|collective-permute)(-start)?\(")
 WHILE = re.compile(r" while\(%([\w.-]+)\), condition=%([\w.-]+), body=%([\w.-]+)")
 CALLED = re.compile(r" call\(.*to_apply=%([\w.-]+)")
 BRANCHES = re.compile(r" conditional\(.*(?:branch_computations=\{(.*?)\}|true_computation=(\S+), false_computation=(\S+))")
@@ -79,6 +79,8 @@ def _within(parts: dict[str, list[str]], line: str) -> Iterable[str]:
     yield line
     for name in re.findall(r"calls=%([\w.-]+)", line):
         for inner in parts.get(name, ()):
+            if name.startswith("all-reduce-scatter"):  # as one, of which each chip keeps a part: half of the way
+                inner = inner.replace(" all-reduce(", " all-reduce-scatter(")
             yield from _within(parts, inner)
 
 
@@ -114,6 +116,7 @@ def _sent(kind: str, line: str) -> int:
     share = {
         "all-gather": (devices - 1) / devices,
         "all-reduce": 2 * (devices - 1) / devices,
+        "all-reduce-scatter": (devices - 1) / devices,
         "reduce-scatter": devices - 1,
         "all-to-all": (devices - 1) / devices,
         "collective-permute": 1,
