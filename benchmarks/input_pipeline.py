@@ -35,11 +35,11 @@ from PIL import Image
 
 from tests.test_preprocess import photograph
 from vitjax.config import Preprocess, Spec, ViTConfig
-from vitjax.train.crops import box
 from vitjax.train.data import dataset
-from vitjax.train.examples import Source
-from vitjax.train.pack import pack
-from vitjax.train.pipeline import training
+from vitjax.train.data.crops import box
+from vitjax.train.data.examples import Source
+from vitjax.train.data.pack import pack
+from vitjax.train.data.pipeline import training
 from vitjax.train.recipe import Recipe
 
 PHOTOGRAPHS = (

@@ -27,6 +27,7 @@ ROOMS = (
     *("orbax", "surgery", "verify", "converters", "download", "hub"),
     *("pictures", "rows", "features"),
     *(f"train.{file.stem}" for file in Path(__file__).parents[1].glob("vitjax/train/*.py") if file.stem != "recipe"),
+    "train.data",
 )
 install_import_hook([f"vitjax.{room}" for room in ROOMS], "beartype.beartype")
 

@@ -13,13 +13,12 @@ from PIL import Image
 from tests.test_train_data import HOW, SPEC, broken, picture, recipe
 from vitjax.config import Error, hw
 from vitjax.preprocess import fit_image, open_image
-from vitjax.train import pipeline
-from vitjax.train.batches import Batch, Damage
-from vitjax.train.crops import Box, box, resized
-from vitjax.train.data import dataset
-from vitjax.train.examples import Arrays
-from vitjax.train.pipeline import evaluation, order, training
-from vitjax.train.randaugment import OPERATIONS, parse
+from vitjax.train.data import dataset, pipeline
+from vitjax.train.data.batches import Batch, Damage
+from vitjax.train.data.crops import Box, box, resized
+from vitjax.train.data.examples import Arrays
+from vitjax.train.data.pipeline import evaluation, order, training
+from vitjax.train.data.randaugment import OPERATIONS, parse
 
 RECIPE = recipe(randaugment="rand-m9-mstd0.5-inc1", seed=3, batch=20)  # more than a piece
 

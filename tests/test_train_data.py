@@ -11,11 +11,10 @@ from PIL import Image
 
 from vitjax.cli import main
 from vitjax.config import Error, Preprocess, Spec, ViTConfig
-from vitjax.train import array_records, crops
-from vitjax.train.data import DATASETS, dataset, digits
-from vitjax.train.examples import Strings
-from vitjax.train.pack import pack
-from vitjax.train.pipeline import training
+from vitjax.train.data import DATASETS, array_records, crops, dataset, digits
+from vitjax.train.data.examples import Strings
+from vitjax.train.data.pack import pack
+from vitjax.train.data.pipeline import training
 from vitjax.train.recipe import Recipe
 
 HOW = Preprocess(size=(16, 24))

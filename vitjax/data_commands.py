@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from .terminal import progress, several
-from .train.pack import pack
+from .train.data.pack import pack
 
 
 def data(args: argparse.Namespace) -> None:

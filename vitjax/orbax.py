@@ -148,7 +148,7 @@ def write(folder: epath.PathLike, params: Mapping[str, Any], stop: threading.Eve
     mine = jax.process_index()
     # What one process has it writes without waiting for others, who may be waiting for it to be done
     alone = ocp.options.MultiprocessingOptions(primary_host=mine, active_processes={mine}, barrier_sync_key_prefix=f"{mine}")
-    options = {} if several(params) or jax.process_count() == 1 else {"multiprocessing_options": alone}
+    options: Any = {} if several(params) or jax.process_count() == 1 else {"multiprocessing_options": alone}
     with letting_go(absolute(folder)), ocp.Checkpointer(handler, **options) as checkpointer:
         checkpointer.save(absolute(folder), args=ocp.args.PyTreeSave(tree))
     if several(params) and mine:

@@ -15,8 +15,8 @@ from torchvision.transforms.functional import InterpolationMode, resized_crop
 from tests.test_preprocess import photograph
 from vitjax.config import Preprocess
 from vitjax.train import augment
-from vitjax.train.crops import Box, box, resized
-from vitjax.train.randaugment import OPERATIONS, Level, operation, parse
+from vitjax.train.data.crops import Box, box, resized
+from vitjax.train.data.randaugment import OPERATIONS, Level, operation, parse
 
 FILL = (124, 116, 104)
 BLACK = "PosterizeIncreasing"  # keeps no bits at magnitude 10, which Pillow 13 refuses in timm's words

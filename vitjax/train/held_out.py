@@ -16,8 +16,8 @@ from jaxtyping import Float
 from ..clip import unit
 from ..config import CLIPConfig
 from ..model import Params
-from . import pipeline
 from .augment import normalized
+from .data import pipeline
 from .distributed import spread
 from .evaluate import Sums, retrieval, scores, summary
 from .learned import join
@@ -26,8 +26,11 @@ from .step import Batch, Task
 
 def sent(task: Task, batch: pipeline.Batch) -> Batch:
     """A batch on its way to the devices."""
-    parts = batch.image, batch.label, batch.text
-    return Batch(*(None if part is None else spread(task.mesh, part, task.recipe.batch) for part in parts))
+
+    def whole(part: np.ndarray) -> Array:
+        return spread(task.mesh, part, task.recipe.batch)
+
+    return Batch(whole(batch.image), whole(batch.label), None if batch.text is None else whole(batch.text))
 
 
 def measure(task: Task, fixed: Params, sets: Mapping[str, Params], batches: Iterable[pipeline.Batch]) -> dict[str, float]:

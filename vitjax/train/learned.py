@@ -40,8 +40,9 @@ def adapted(recipe: Recipe, fixed: Params) -> list[str]:
     if not recipe.lora_rank:
         return []
     paths = [path for path in flat(fixed) if any(fnmatchcase(path, pattern) for pattern in recipe.lora)]
-    if not paths or (odd := [path for path in paths if not path.endswith("/kernel")]):
-        found = f"{', '.join(odd)} are no kernels" if paths else "no fixed parameter is called so"
+    odd = [path for path in paths if not path.endswith("/kernel")]
+    if odd or not paths:
+        found = f"{', '.join(odd)} are no kernels" if odd else "no fixed parameter is called so"
         raise Error(f"lora = {list(recipe.lora)}: {found}; name kernels, as in blocks/attn/query/kernel")
     return paths
 

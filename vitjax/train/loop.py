@@ -16,8 +16,8 @@ from .. import mesh as meshes
 from ..clip_model import TextModel
 from ..config import CLIPConfig, Error, Spec, tower
 from ..model import Params
-from . import hardware, network, pipeline
-from .data import dataset
+from . import hardware, network
+from .data import dataset, pipeline
 from .distributed import first, rows, together
 from .held_out import measure, sent
 from .journal import Journal
@@ -135,10 +135,12 @@ class Training:
 
     def _done(self, step: int, waiting: deque[Metrics], journal: Any) -> None:
         """Tell about the steps that were waiting for it, up to `step`."""
-        numbers = Metrics(*map(np.array, zip(*jax.device_get(list(waiting)), strict=True)))
+        columns = map(np.array, zip(*jax.device_get(list(waiting)), strict=True))
+        numbers = dict(zip(Metrics._fields, columns, strict=True))
         waiting.clear()
-        journal.steps_done(step + 1 - len(numbers.loss), numbers.loss, **numbers._asdict() | {"loss": numbers.loss})
-        if numbers.bad.max() >= self.recipe.bad_steps:
+        bad, losses = numbers["bad"], numbers.pop("loss")
+        journal.steps_done(step + 1 - len(losses), losses, **numbers)
+        if bad.max() >= self.recipe.bad_steps:
             raise Error(
                 f"the gradients of {self.recipe.bad_steps} steps in a row were not finite, up to step {step}: "
                 "try a lower learning_rate, a longer warmup, or clip = 1.0"

@@ -77,7 +77,9 @@ def pooled(recipe: Recipe, spec: Spec) -> Spec:
     if not recipe.pool:
         return spec
     if spec.vit.pool not in ("token", "mean") or spec.vit.norm == "none" or spec.vit.distilled:
-        raise Error(f"pool = {recipe.pool!r} does not go with {spec.name}, which has more behind its blocks than a norm and a head")
+        raise Error(
+            f"pool = {recipe.pool!r} does not go with {spec.name}, which has more behind its blocks than a norm and a head"
+        )
     return replace(spec, config=replace(spec.vit, pool=recipe.pool, norm="after" if recipe.pool == "mean" else "before"))
 
 

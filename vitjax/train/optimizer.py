@@ -35,7 +35,7 @@ def optimizer(recipe: Recipe, config: Config) -> optax.GradientTransformation:
         case "sgd":  # with the decay as part of the gradient, as torch has it
             parts = [decay, optax.trace(recipe.beta1, accumulator_dtype=first)]
 
-    def by_depth(updates: Params, _: Any) -> Params:
+    def by_depth(updates: Any, _: Any) -> Any:
         return jax.tree.map(jnp.multiply, updates, depth_rates(updates, recipe.layer_decay, config))
 
     cut = [optax.clip_by_global_norm(recipe.clip)] if recipe.clip else []
@@ -58,13 +58,13 @@ def depth_rates(params: Params, decay: float, config: Config) -> Params:
     Blocks are stacked: theirs are as many rates as there are blocks, along the first axis.
     """
 
-    def of(path: tuple[str, ...], leaf: Array) -> Array:
+    def of(path: tuple[Any, ...], leaf: Array) -> Array:
         if "blocks" in path:
             depth = leaf.shape[0]
             return (decay ** jnp.arange(depth, 0, -1, dtype=jnp.float32)).reshape(depth, *[1] * (leaf.ndim - 1))
         tower = getattr(config, path[0]) if isinstance(config, CLIPConfig) and path[0] in TOWERS else config
-        first = bool(FIRST & set(path)) and not isinstance(tower, CLIPConfig)
-        return jnp.full((1,) * leaf.ndim, decay ** (tower.depth + 1) if first else 1.0, jnp.float32)
+        layers = 0 if isinstance(tower, CLIPConfig) or not FIRST & set(path) else tower.depth + 1
+        return jnp.full((1,) * leaf.ndim, decay**layers, jnp.float32)
 
     return path_aware_map(of, params)
 

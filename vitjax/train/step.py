@@ -95,10 +95,10 @@ def update(task: Task, fixed: Params, state: State, batch: Batch) -> tuple[State
         learned = jax.tree.map(lambda p, c: p - learning_rate.astype(p.dtype) * c.astype(p.dtype), state.learned, change)
         ema = jax.tree.map(lambda e, p: recipe.ema * e + (1 - recipe.ema) * p, state.ema, learned) if recipe.ema else {}
     good = jnp.isfinite(norm) & jnp.isfinite(loss)
-    kept = jax.tree.map(partial(jnp.where, good), (learned, moments, ema), tuple(state[:3]))
     bad = jnp.where(good, 0, state.bad + 1)
     skipped = state.skipped + (1 - good.astype(jnp.int32))
-    new = State(*kept, state.step + 1, bad, skipped)
+    new = State(learned, moments, ema, state.step, state.bad, state.skipped)
+    new = jax.tree.map(partial(jnp.where, good), new, state)._replace(step=state.step + 1, bad=bad, skipped=skipped)
     new = jax.lax.with_sharding_constraint(new, task.places(new))
     return new, Metrics(loss, norm, learning_rate, bad, skipped)
 
@@ -142,7 +142,7 @@ def _loss(task: Task, params: Params, inputs: tuple[Array, Array], key: Array) -
 
 
 def contrastive(logits: Float[Array, "B B"], sigmoid: bool) -> Float[Array, ""]:
-    """How far each picture is from its own caption, among all of the batch: CLIP's (arXiv:2103.00020) or SigLIP's (2303.15343)."""
+    """How far each picture is from its own caption, among all of the batch (CLIP arXiv:2103.00020, SigLIP arXiv:2303.15343)."""
     if sigmoid:
         return -jax.nn.log_sigmoid(logits * (2 * jnp.eye(len(logits)) - 1)).sum() / len(logits)
     own = jnp.arange(len(logits))

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config import Error, unknown
+from ...config import Error, unknown
+from ..recipe import Recipe
 from . import array_records, folders, hf_datasets
 from .examples import Arrays, Dataset, Example, Part, Source, renumbered
-from .recipe import Recipe
 
 __all__ = ["DATASETS", "Dataset", "Example", "Part", "Source", "dataset", "digits", "part", "parts"]
 

@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..config import Error
-from ..preprocess import MAX_BYTES
-from ..values import as_object, check_types, decode
+from ...config import Error
+from ...preprocess import MAX_BYTES
+from ...values import as_object, check_types, decode
 from .examples import Example, Part
 
 FORMAT = 1

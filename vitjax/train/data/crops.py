@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from ..config import Preprocess, hw
-from ..preprocess import Pixels, fit_image, header, open_image, read_bytes, to_rgb
+from ...config import Preprocess, hw
+from ...preprocess import Pixels, fit_image, header, open_image, read_bytes, to_rgb
+from ..recipe import Recipe
 from .examples import Example
 from .randaugment import RandAugment, parse
-from .recipe import Recipe
 
 
 class Box(NamedTuple):

@@ -19,12 +19,12 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from ..config import Error, Preprocess, Spec, hw
-from ..preprocess import Pixels
+from ...config import Error, Preprocess, Spec, hw
+from ...preprocess import Pixels
+from ..recipe import Recipe
 from .batches import Batch, Damage
 from .crops import Look, fitted, look
 from .examples import Example, Source
-from .recipe import Recipe
 
 __all__ = ["Batch", "Damage", "evaluation", "order", "training"]
 

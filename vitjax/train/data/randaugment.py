@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-from ..config import Error
+from ...config import Error
 
 MOST = 10.0  # a magnitude is between 0 and this; `mmax` says otherwise
 

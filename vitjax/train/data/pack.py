@@ -15,12 +15,11 @@ from typing import NamedTuple, cast
 
 from PIL import Image
 
-from ..config import Error
-from ..draft import whole
-from ..preprocess import read_bytes, to_rgb
-from . import array_records
+from ...config import Error
+from ...draft import whole
+from ...preprocess import read_bytes, to_rgb
+from . import array_records, parts
 from .crops import opened
-from .data import parts
 from .examples import Example, Part, Source
 
 PER_SHARD = 8192  # examples, unless the user says how many shards

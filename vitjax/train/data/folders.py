@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config import Error
-from ..pictures import SUFFIXES
+from ...config import Error
+from ...pictures import SUFFIXES
 from .examples import Example, Part, Strings
 
 TABLES = ("captions.tsv", "captions.csv")

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from PIL import Image
 
-from ..config import Error, unknown
+from ...config import Error, unknown
 
 
 class Example(NamedTuple):

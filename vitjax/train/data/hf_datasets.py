@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..config import Error
+from ...config import Error
 from .examples import Example, Part
 
 CAPTIONS = ("text", "caption", "captions", "title")  # what a column of them is called; of several lists the first caption counts

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..config import Error
+from ...config import Error
 
 LIMIT = 0.01  # of all pictures may be unreadable
 SHOWN = 10  # of them in an error
