@@ -54,13 +54,13 @@ def test_nothing_in_it_names_the_machine_that_trained_it():
 
 def test_held_out_accuracy(model, held_out):
     named = np.argmax(model(model.preprocess(held_out.pictures)), -1)
-    assert np.mean(named == held_out.classes) >= 0.97
+    assert np.mean(named == held_out.labels) >= 0.97
 
 
 def test_pictures_are_held_out_ones_and_named_rightly(model, held_out):
     """Each is the last of its class in the held-out part."""
     assert [path.stem for path in PICTURES] == list(model.spec.labels)
     for path, ranking in zip(PICTURES, model.classify(PICTURES, top=3), strict=True):
-        number = np.flatnonzero(held_out.classes == int(path.stem))[-1]
+        number = np.flatnonzero(held_out.labels == int(path.stem))[-1]
         assert np.array_equal(np.asarray(Image.open(path)), held_out.pictures[number])
         assert ranking[0][0] == path.stem

@@ -19,18 +19,20 @@ FINE = {"optimizer": "adamw", "beta1": 0.9, "beta2": 0.999, "weight_decay": 0.05
 SEEN = {"crop": (0.08, 1.0), "flip": 0.5, "randaugment": "rand-m9-mstd0.5-inc1", "mixup": 0, "cutmix": 0}
 FT_CLIP = FINE | SEEN | {
     "batch": 2048, "epsilon": 1e-8, "last_learning_rate": 1e-6, "drop_path": 0, "ema": 0.9998, "erase": 0.25,
-    "label_smoothing": 0.1, "train": ("cls", "positions", "norm_pre/*", "blocks/*", "norm/*", "head/*"),
+    "label_smoothing": 0.1, "pool": "mean", "train": ("cls", "positions", "norm_pre/*", "blocks/*", "norm/*", "head/*"),
 }
 EVA = FINE | SEEN | {"epochs": 20, "warmup": 2, "last_learning_rate": 0, "ema": 0.9999, "erase": 0}
 PUBLISHED = {
     "augreg_vit_b16_384": {
-        "image": 384, "steps": 20_000, "batch": 512, "warmup": 500, "head_scale": 0, "optimizer": "sgd", "learning_rate": 0.03,
+        "image": 384, "crop_pct": 0.857,
+        "steps": 20_000, "batch": 512, "warmup": 500, "head_scale": 0, "optimizer": "sgd", "learning_rate": 0.03,
         "beta1": 0.9, "momentum_dtype": "bfloat16", "weight_decay": 0, "clip": 1, "crop": (0.05, 1.0), "flip": 0.5,
     },
     "ft_clip_b16": FT_CLIP | {"epochs": 50, "warmup": 10, "learning_rate": 6e-4, "layer_decay": 0.6},
     "ft_clip_l14": FT_CLIP | {"epochs": 30, "warmup": 5, "learning_rate": 4e-4, "layer_decay": 0.65},
     "eva_giant_clip_in1k": EVA | {
         "batch": 1024, "learning_rate": 3e-5, "layer_decay": 0.9, "drop_path": 0.4, "label_smoothing": 0.3, "remat": "blocks",
+        "pool": "mean", "crop_pct": 1,
     },
     "eva02_large_448": EVA | {
         "batch": 512, "learning_rate": 2e-5, "layer_decay": 0.85, "drop_path": 0.15, "label_smoothing": 0.2,

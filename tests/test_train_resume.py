@@ -17,8 +17,10 @@ import pytest
 
 import vitjax
 from tests.training import FEW, conditions, kept, lines, losses, short  # noqa: F401
+from vitjax import checkpoint
 from vitjax.train import run
 from vitjax.train.saves import folder
+from vitjax.train.stop import Stop
 
 STEPS = 44
 KEYS = [*FEW, f"steps={STEPS}", "save=3", "report=1", "evaluate=20", "keep=2", "ema=0.9"]
@@ -152,6 +154,19 @@ def test_another_recipe_is_refused_on_resume(tmp_path, whole):
         run(short(tmp_path / "x", *KEYS, "batch=8", "seed=1"), quiet=True)
     assert run(short(tmp_path / "x", *KEYS, "report=5", "keep=1"), quiet=True).finished  # what changes no number may change
     np.testing.assert_allclose(losses(tmp_path / "x"), losses(whole), rtol=1e-5)
+
+
+def test_other_weights_and_other_pictures_are_another_training(tmp_path, monkeypatch):
+    """A name or a folder may hold something else than when the training began."""
+    model = vitjax.load("vit_pico_patch4_32.digits")
+    checkpoint.save(tmp_path / "model", model.spec, model.params)
+    recipe = short(tmp_path / "x", f"model={tmp_path / 'model'}", "pretrained=true", "steps=2", "save=1")
+    monkeypatch.setattr(Stop, "after", lambda self, step: step == 1)
+    assert not run(recipe, quiet=True).finished
+    head = {"head": {"kernel": model.params["head"]["kernel"] + 1, "bias": model.params["head"]["bias"]}}
+    checkpoint.save(tmp_path / "model", model.spec, dict(model.params) | head, overwrite=True)
+    with pytest.raises(vitjax.Error, match=r"what changed:\n  origin: \{'weights': .* -> "):
+        run(recipe, quiet=True)
 
 
 def test_a_damaged_state_is_named(tmp_path, whole):

@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="instead of what the recipe says")
     parser.add_argument("--overwrite", action="store_true", help="replace the checkpoint folder if it is there")
     parser.add_argument("--plan", metavar="SLICE", help="train nothing: compile for a TPU slice (v5e-256) and say what fits")
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)  # options may stand anywhere
     try:
         what = recipe.read(args.recipe, args.overrides)
         if args.plan:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -73,6 +73,8 @@ class Training:
         mesh = meshes.make(recipe.tensor)
         self.recipe, self.quiet, self.data, self.rows = recipe, quiet, dataset(recipe), rows(mesh, recipe.batch)
         self.spec, params, self.tokenizer = network.start(recipe, self.data.labels, mesh)
+        source = replace(self.spec.source, origin=f"vitjax.train: {recipe.model} on {self.data.origin}")
+        self.spec = replace(self.spec, source=source)
         self.epoch = len(self.data.train) // recipe.batch
         if not self.epoch:
             raise Error(f"batch = {recipe.batch} is more than the {len(self.data.train)} pictures there are to learn from")
@@ -81,7 +83,7 @@ class Training:
         self.task = Task(recipe, network.training(recipe, self.spec.config), self.spec.preprocess, steps, warmup, mesh)
         learned, self.fixed = split(recipe, params)
         self.state = self._first(learned)
-        self.saves = Saves(recipe, {"weights": self.spec.source.sha256, "pictures": len(self.data.train)})
+        self.saves = Saves(recipe, {"weights": network.weights(recipe), "pictures": len(self.data.train)})
         self.begun, self.damage = 0, pipeline.Damage(len(self.data.train))
         if self.saves.latest() is not None:
             self.state, notes = self.saves.restore(self.state)

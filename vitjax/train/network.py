@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from .. import __version__, converters, hub, surgery
+from .. import __version__, checkpoint, converters, hub, manifest, surgery
 from ..config import CLIPConfig, Config, Error, Source, Spec, ViTConfig
 from ..mesh import sharded
 from ..model import Params, abstract, initialise
@@ -42,6 +43,17 @@ def start(recipe: Recipe, labels: tuple[str, ...], mesh: jax.sharding.Mesh) -> t
 
     places = jax.tree.map(lambda leaf: leaf.sharding, sharded(abstract(spec.config), mesh, recipe.fsdp))
     return spec, jax.jit(fit, out_shardings=places)(model.params), getattr(model, "tokenizer", None)
+
+
+def weights(recipe: Recipe) -> str:
+    """A hash of what a training begins with: of a checkpoint folder's hashes of its parameters, or of another library's file."""
+    if not recipe.pretrained:
+        return ""
+    folder = recipe.model if checkpoint.exists(recipe.model) else None
+    if folder is None and Path(recipe.model).exists():
+        return converters.sha256(recipe.model)
+    tensors = manifest.read(folder or hub.fetch(recipe.model)).tensors
+    return hashlib.sha256("".join(entry.sha256 for _, entry in sorted(tensors.items())).encode()).hexdigest()
 
 
 def architecture(name: str) -> Spec:
