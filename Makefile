@@ -58,6 +58,8 @@ bench: $(REF)/bin/.ready
 	$(REF)/bin/python -m benchmarks.throughput
 	$(REF)/bin/python -m benchmarks.compilation
 	$(REF)/bin/python -m benchmarks.convert
+	$(REF)/bin/python -m benchmarks.input_pipeline
+	$(REF)/bin/python -m benchmarks.training
 
 # any bytes at all to the readers of files, for so many seconds: make fuzz SECONDS=3600
 fuzz: $(BIN)/.ready

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -63,7 +64,9 @@ def rows(mesh: Mesh, batch: int) -> np.ndarray:
     return np.unique(np.concatenate([np.arange(batch)[index] for index in held if index is not None]))
 
 
-def spread(mesh: Mesh, local: np.ndarray, batch: int) -> jax.Array:
-    """One array over all processes, of the rows that each has."""
+def spread(mesh: Mesh, rows: Any, batch: int) -> Any:
+    """A tree of arrays with the rows that each process has, as one of arrays over all processes."""
     place = NamedSharding(mesh, PartitionSpec(DATA))
-    return jax.make_array_from_process_local_data(place, local, (batch, *local.shape[1:]))
+    if jax.process_count() == 1:
+        return jax.device_put(rows, place)  # all at once: waking the runtime takes the longest
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(place, x, (batch, *x.shape[1:])), rows)

@@ -24,13 +24,10 @@ from .learned import join
 from .step import Batch, Task
 
 
-def sent(task: Task, batch: pipeline.Batch) -> Batch:
-    """A batch on its way to the devices."""
-
-    def whole(part: np.ndarray) -> Array:
-        return spread(task.mesh, part, task.recipe.batch)
-
-    return Batch(whole(batch.image), whole(batch.label), None if batch.text is None else whole(batch.text))
+def sent(task: Task, local: pipeline.Batch) -> tuple[Batch, Float[Array, " B"]]:
+    """A batch on its way to the devices, and how much each picture of it counts."""
+    image, label, text, weight = spread(task.mesh, (local.image, local.label, local.text, local.weight), task.recipe.batch)
+    return Batch(image, label, text), weight
 
 
 def measure(task: Task, fixed: Params, sets: Mapping[str, Params], batches: Iterable[pipeline.Batch]) -> dict[str, float]:
@@ -43,7 +40,7 @@ def _right(task: Task, fixed: Params, sets: Mapping[str, Params], batches: Itera
     """A classifier's."""
     found = dict[str, Sums]()
     for local in batches:
-        batch, weight = sent(task, local), spread(task.mesh, local.weight, task.recipe.batch)
+        batch, weight = sent(task, local)
         for name, learned in sets.items():
             new = _scores(task, fixed, learned, batch, weight)
             found[name] = found[name].plus(new) if name in found else new
@@ -54,7 +51,7 @@ def _recall(task: Task, fixed: Params, sets: Mapping[str, Params], batches: Iter
     """A CLIP's: features are gathered on every host, as each picture is compared with every caption."""
     found: dict[str, list[Any]] = {name: [] for name in sets}
     for local in batches:
-        batch, weight = sent(task, local), spread(task.mesh, local.weight, task.recipe.batch)
+        batch, weight = sent(task, local)
         for name, learned in sets.items():
             rows = multihost_utils.process_allgather((*_features(task, fixed, learned, batch), weight), tiled=True)
             found[name].append([part[np.asarray(rows[2]) > 0] for part in map(np.asarray, rows[:2])])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -103,10 +105,13 @@ class Training:
         """Step after step to the last one, or until asked to stop; how many are done then."""
         recipe, task, every = self.recipe, self.task, self.recipe.evaluate or self.epoch
         batches = pipeline.training(recipe, self.spec, self.data.train, self.begun, self.rows, self._words())
-        with stopping() as stop, self._journal() as journal, closing(batches):
+        with stopping() as stop, self._journal() as journal, closing(batches), closing(self._ahead(batches)) as ready:
             waiting, step = deque[Metrics](), self.begun
             for step in range(self.begun + 1, task.steps + 1):
-                batch = self._batch(next(batches), step, journal)
+                local, batch = next(ready)
+                self.damage.add(local)
+                if local.bad:
+                    journal.bad_pictures(step, local.bad)
                 self.state, metrics = update(task, self.fixed, self.state, batch)
                 waiting.append(metrics)
                 last, stopped = step == task.steps, stop.after(step)
@@ -128,12 +133,18 @@ class Training:
             journal.close(step, finished=step == task.steps)
         return step
 
-    def _batch(self, batch: pipeline.Batch, step: int, journal: Any) -> Batch:
-        """One batch on its way to the devices."""
-        self.damage.add(batch)
-        if batch.bad:
-            journal.bad_pictures(step, batch.bad)
-        return sent(self.task, batch)
+    def _ahead(self, batches: Iterator[pipeline.Batch]) -> Generator[tuple[pipeline.Batch, Batch]]:
+        """Each batch as the host has it and on its way to the devices, where the next one already is while a step is made."""
+
+        def make() -> tuple[pipeline.Batch, Batch]:
+            local = next(batches)
+            return local, sent(self.task, local)[0]
+
+        with ThreadPoolExecutor(1) as beside:
+            made = beside.submit(make)
+            while True:
+                ready, made = made.result(), beside.submit(make)
+                yield ready
 
     def _done(self, step: int, waiting: deque[Metrics], journal: Any) -> None:
         """Tell about the steps that were waiting for it, up to `step`."""
