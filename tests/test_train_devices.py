@@ -14,7 +14,7 @@ from tests.training import FEW, MAKE, conditions, losses, on, short  # noqa: F40
 from vitjax.train import distributed, run, stop
 from vitjax.train.distributed import initialise, rows
 
-KEYS = ["save=6", "ema=0.9", "mixup=0.8", "cutmix=1.0", "erase=0.25"]
+KEYS = ["steps=24", "save=6", "ema=0.9", "mixup=0.8", "cutmix=1.0", "erase=0.25"]
 SAME = 1e-5  # of the loss
 
 
@@ -62,29 +62,36 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def processes(out: Path, count: int = 2) -> list[str]:
-    """Run a training as so many processes that find each other on this machine; what each printed."""
+def processes(out: Path, terminate_at: str = "") -> list[str]:
+    """Run a training as two processes that find each other on this machine; what each printed.
+
+    At a line of the first that begins so, the second is told that its machine is taken away.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    env = os.environ | {"VITJAX_COORDINATOR": f"127.0.0.1:{port}", "VITJAX_PROCESSES": str(count), "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-c", CODE, "digits", *FEW, *KEYS, f"out={out}"]
-    begun = [
-        subprocess.Popen(
-            command, env=env | {"VITJAX_PROCESS": str(number)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        for number in range(count)
-    ]
+    env = os.environ | {"VITJAX_COORDINATOR": f"127.0.0.1:{port}", "VITJAX_PROCESSES": "2", "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-uc", CODE, "digits", *FEW, *KEYS, "report=1", f"out={out}"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    begun = [subprocess.Popen(command, env=env | {"VITJAX_PROCESS": str(number)}, **pipes) for number in range(2)]
+    said = ""
+    while terminate_at and (line := begun[0].stdout.readline()):
+        said += line
+        if line.startswith(terminate_at):
+            begun[1].terminate()
+            break
     printed = [process.communicate(timeout=300)[0] for process in begun]
-    assert [process.returncode for process in begun] == [0] * count, "\n".join(printed)
+    assert [process.returncode for process in begun] == [0, 0], said + "\n".join(printed)
     return printed
 
 
 def test_two_processes_of_four_devices(one, tmp_path, monkeypatch):
-    """Begun on eight devices of one process, and gone on with by two processes."""
+    """Begun on eight devices of one process, gone on with by two, of which one is taken away, and by two once more."""
     on(monkeypatch, 8)
     stopped(monkeypatch, after=5)
     assert run(short(tmp_path / "x", *KEYS), quiet=True).step == 5
+    assert "which is saved: the same command goes on" in processes(tmp_path / "x", terminate_at="step  9/")[0]
+    assert 9 < len(losses(tmp_path / "x")) < 24 and not (tmp_path / "x").exists()
     printed = processes(tmp_path / "x")
     np.testing.assert_allclose(losses(tmp_path / "x"), one, rtol=SAME)
     assert "held out" in printed[0] and "step" not in printed[1]  # one of them speaks
