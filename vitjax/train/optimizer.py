@@ -29,7 +29,7 @@ def optimizer(recipe: Recipe, config: Config) -> optax.GradientTransformation:
         case "adamw":  # arXiv:1711.05101
             parts = [adam(), decay]
         case "lamb":  # arXiv:1904.00962
-            parts = [adam(), decay, optax.scale_by_trust_ratio()]
+            parts = [adam(), decay, optax.stateless(trusted)]
         case "lion":  # arXiv:2302.06675
             parts = [optax.scale_by_lion(recipe.beta1, recipe.beta2, mu_dtype=first), decay]
         case "sgd":  # with the decay as part of the gradient, as torch has it
@@ -48,6 +48,22 @@ def decayed(params: Params) -> Params:
     By name, since rank cannot tell: stacked over blocks and split in heads, the bias of a query has three axes.
     """
     return path_aware_map(lambda path, _: path[-1] in DECAYED, params)
+
+
+def trusted(updates: Any, params: Any) -> Any:
+    """Each kernel's step as long as the kernel: LAMB's trust, one number for each layer, of which blocks are a stack.
+
+    Biases and norms, which do not decay, have none, as in timm's Lamb and the authors' own code.
+    """
+
+    def scale(path: tuple[Any, ...], update: Array, param: Array) -> Array:
+        if path[-1].key not in DECAYED:
+            return update
+        axes = tuple(range(any(key.key == "blocks" for key in path), update.ndim))
+        long, step = (jnp.sqrt(jnp.square(x).sum(axes, keepdims=True)) for x in (param, update))
+        return update * jnp.where((long > 0) & (step > 0), long / step, 1)
+
+    return jax.tree_util.tree_map_with_path(scale, updates, params)
 
 
 def depth_rates(params: Params, decay: float, config: Config) -> Params:
