@@ -31,7 +31,9 @@ ROOMS = (
 )
 install_import_hook([f"vitjax.{room}" for room in ROOMS], "beartype.beartype")
 
-collect_ignore = [] if importlib.util.find_spec("torch") else ["reference"]
+collect_ignore = [
+    folder for folder, needs in {"reference": "torch", "tpu": "libtpu"}.items() if not importlib.util.find_spec(needs)
+]
 
 WARNINGS = [
     "error",

@@ -1,6 +1,5 @@
 """Every recipe in the package, compiled by the TPU compiler for a slice that can train it. `make plan`; it needs no TPU."""
 
-import importlib.util
 import math
 import subprocess
 import sys
@@ -12,8 +11,6 @@ from vitjax import mesh
 from vitjax.model import shapes
 from vitjax.train import compiled, recipe, slices
 from vitjax.train.compiled import Fits
-
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="make plan has the TPU compiler")
 
 SLICES = {  # recipe -> where it fits, and with what of it changed
     "augreg_vit_b16_384": ("v5e-16", ["remat=dots"]),
