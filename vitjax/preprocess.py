@@ -60,10 +60,13 @@ def open_image(source: Picture) -> Image.Image:
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, Image.Image):
-        return to_rgb(source, getattr(source, "filename", "") or "the picture")
-    if isinstance(source, str | os.PathLike):
-        return to_rgb(header(read_bytes(source), str(source)), str(source))
-    raise Error(f"a picture is a PIL image, a path or a uint8 array, not {type(source).__name__}")
+        image, name = source, getattr(source, "filename", "") or "the picture"
+    elif isinstance(source, str | os.PathLike):
+        image, name = header(read_bytes(source), str(source)), str(source)
+    else:
+        raise Error(f"a picture is a PIL image, a path or a uint8 array, not {type(source).__name__}")
+    rgb = to_rgb(image, name)
+    return rgb.copy() if rgb is image else rgb  # a picture by itself, not the caller's own, nor one that is still a file
 
 
 def fit_image(image: Image.Image, how: Preprocess) -> Pixels:
