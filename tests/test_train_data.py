@@ -144,7 +144,8 @@ def test_broken_pictures_are_not_packed(tmp_path, command):
 
 
 def test_hugging_face_data_sets(flowers, tmp_path):
-    datasets = pytest.importorskip("datasets")
+    import datasets  # here, because it is large
+
     parts = {}
     for name, source in ("train", flowers.train), ("validation", flowers.held_out):
         examples = [source[i] for i in range(len(source))]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,8 @@ import pytest
 import vitjax
 from tests.training import FEW, conditions, kept, lines, losses, short  # noqa: F401
 from vitjax import checkpoint
-from vitjax.train import run
-from vitjax.train.saves import folder
+from vitjax.train import Recipe, run
+from vitjax.train.saves import FREE, folder
 from vitjax.train.stop import Stop
 
 STEPS = 44
@@ -152,6 +153,7 @@ def test_another_recipe_is_refused_on_resume(tmp_path, whole):
     changed = r"training of another recipe; what changed:\n  batch: 16 -> 8\n  seed: 0 -> 1\nGive another out"
     with pytest.raises(vitjax.Error, match=changed):
         run(short(tmp_path / "x", *KEYS, "batch=8", "seed=1"), quiet=True)
+    assert set(FREE) <= {field.name for field in fields(Recipe)}
     assert run(short(tmp_path / "x", *KEYS, "report=5", "keep=1"), quiet=True).finished  # what changes no number may change
     np.testing.assert_allclose(losses(tmp_path / "x"), losses(whole), rtol=1e-5)
 

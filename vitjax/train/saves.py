@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Any
 
 import jax
@@ -103,6 +103,3 @@ class Saves:
                 f"cannot save the training to {self.place / STATE}: {reason(error)}. The states before are whole; "
                 "make room, and give the same command again"
             ) from error
-
-
-assert {field.name for field in fields(Recipe)} >= set(FREE)

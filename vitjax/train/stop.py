@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -32,7 +33,9 @@ def stopping() -> Iterator[Stop]:
         stop.asked = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    kinds = [signal.SIGTERM, signal.SIGINT] if jax.process_count() == 1 else []  # of several, JAX listens for SIGTERM
+    # Of several processes, JAX listens for SIGTERM; and only a main thread may listen for anything
+    alone = jax.process_count() == 1 and threading.current_thread() is threading.main_thread()
+    kinds = [signal.SIGTERM, signal.SIGINT] if alone else []
     before = {kind: signal.signal(kind, note) for kind in kinds}
     try:
         yield stop
