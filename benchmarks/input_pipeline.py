@@ -5,7 +5,7 @@
 The pictures are JPEGs of ImageNet's usual size, 500 x 375, cut at random out of scikit-learn's and scikit-image's photographs,
 in class folders and in ArrayRecord shards. Pillow's loop opens each file, takes a random crop of 8 % to 100 % (torchvision's) at
 224 x 224, decoded at the smallest size that does (`draft`), and makes an array of it: no batch, no order, no check. The pipeline
-makes batches of the same crops: grain, the order, the checks, the mirroring, the batch itself. They take turns on one core: this
+makes batches of the same crops: grain, the order, the checks, the batch itself. They take turns on one core: this
 process and its threads, or its worker, are bound to it. With two workers the binding is let go.
 
 "of Pillow's" is the ratio, the median over rounds: by the clock on the wall, and by the time that this process and its workers

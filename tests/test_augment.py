@@ -15,12 +15,21 @@ from vitjax.train.augment import ERASED, augment, cut_box, mixed, mixed_targets,
 from vitjax.train.recipe import Recipe
 
 HOW = Preprocess(size=(24, 32), mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.27577711))
-EVERYTHING = {"rotate": 6.0, "zoom": 0.1, "shift": 0.1, "erase": 0.5, "mixup": 0.8, "cutmix": 1.0, "label_smoothing": 0.1}
+EVERYTHING = {
+    "flip": 0.5,
+    "rotate": 6.0,
+    "zoom": 0.1,
+    "shift": 0.1,
+    "erase": 0.5,
+    "mixup": 0.8,
+    "cutmix": 1.0,
+    "label_smoothing": 0.1,
+}
 KEY = jax.random.key(0)
 
 
 def recipe(**changes) -> Recipe:
-    return Recipe("data", "model", "out", batch=16, steps=1, learning_rate=0.1, **changes)
+    return Recipe("data", "model", "out", batch=16, steps=1, learning_rate=0.1, **{"flip": 0} | changes)
 
 
 def batch(count=16):
@@ -49,6 +58,15 @@ def test_the_same_on_one_device_and_on_eight():
     for x, y in zip(one, eight, strict=True):
         np.testing.assert_allclose(x, y, atol=1e-6)  # a product and a sum may be rounded once or twice
     assert not np.array_equal(does(recipe(**EVERYTHING), HOW, jax.random.key(1), images, labels, 10)[0], one[0])
+
+
+def test_a_share_of_pictures_is_mirrored():
+    images = np.random.default_rng(0).integers(0, 256, (400, 4, 6, 3), np.uint8)
+    plain = normalize(images, HOW)
+    for share, low, high in ((0.25, 0.18, 0.32), (1, 1, 1)):
+        seen = np.asarray(jax.jit(pictures, static_argnums=(0, 1))(recipe(flip=share), HOW, KEY, images))
+        mirrored = (seen == plain[:, :, ::-1]).all((1, 2, 3))
+        assert low <= mirrored.mean() <= high and (mirrored != (seen == plain).all((1, 2, 3))).all()
 
 
 def test_turned():

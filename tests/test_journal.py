@@ -2,7 +2,6 @@
 
 import importlib.util
 import io
-import json
 import sys
 import time
 from types import SimpleNamespace
@@ -195,13 +194,3 @@ def test_peak():
     assert {kind: peak(kind) for kind in known} == {kind: 1e12 * tera for kind, tera in known.items()}
     assert [peak(kind) for kind in ("cpu", "TPU v9", "Tesla T4", "NVIDIA GeForce RTX 4090 Laptop GPU")] == [None] * 4
     assert all(peak(name) == 1e12 * tera for name, tera in PEAK.items())  # no row hides one below it
-
-
-def test_writing_costs_little(tmp_path):
-    """Of a step of 100 ms less than 1 %, told one by one."""
-    with Journal(tmp_path, RECIPE, 10**6, 1e9, 1e14, quiet=True) as journal:
-        begun = time.perf_counter()
-        for step in range(1, 501):
-            journal.steps_done(step, [np.float32(0.5)], learning_rate=[1e-3], gradient_norm=[1.0])
-        spent = time.perf_counter() - begun
-    assert spent / 500 < 1e-3 and len(json.loads((tmp_path / FILE).read_bytes().splitlines()[-1])) == 4

@@ -118,17 +118,15 @@ def test_evaluation_is_preprocess_once_and_in_order(source):
 
 
 def test_nothing_is_cropped_if_the_recipe_says_so(source):
-    plain = recipe(crop=(0.0, 0.0), flip=0.0, batch=50)
+    plain = recipe(crop=(0.0, 0.0), batch=50)
     batch = some(plain, source, 1)[0]
     for row, number in enumerate(order(plain, 0, 50)):
         np.testing.assert_array_equal(batch.image[row], fit_image(open_image(source.pictures[number]), HOW))
-    mirrored = some(replace(plain, flip=1.0), source, 1)[0]
-    np.testing.assert_array_equal(mirrored.image, batch.image[:, :, ::-1])
 
 
 def test_unreadable_pictures_are_named_and_replaced(tmp_path):
     source = dataset(recipe(broken(tmp_path))).train  # cut, empty, fine, good, text
-    batch = some(recipe(batch=5, crop=(0.0, 0.0), flip=0.0), source, 1)[0]
+    batch = some(recipe(batch=5, crop=(0.0, 0.0)), source, 1)[0]
     names = {str(tmp_path / "a" / f"{name}.jpg") for name in ("cut", "empty", "text")}
     assert set(batch.bad) == names
     fine = [fit_image(open_image(source[i].picture), HOW) for i in (2, 3)]

@@ -104,7 +104,7 @@ def test_two_steps_as_pytorch(network, row, tmp_path):
     model.load_state_dict(state)
     save_file(state, tmp_path / "in.safetensors")
     ours = vitjax.load(tmp_path / "in.safetensors", config=config)
-    recipe = Recipe("x", "x", "x", batch=8, steps=10, dtype="float32", **keys)
+    recipe = Recipe("x", "x", "x", batch=8, steps=10, dtype="float32", flip=0, **keys)
     task = Task(recipe, config, Preprocess(SIZE), 10, 0, mesh.make(1))
     at, optimizer = begin(task, ours.params), theirs(recipe, model)
     # AdamW and Lion divide by the size of a gradient: where that is rounding error, as of a key's bias, which softmax does not

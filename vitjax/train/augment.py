@@ -1,4 +1,4 @@
-"""What is done to a batch on the devices: normalised, turned a little, erased in part, mixed. Pure functions of a key.
+"""What is done to a batch on the devices: mirrored, normalised, turned a little, erased in part, mixed. Pure functions of a key.
 
 The references are timm 1.0.31: RandomErasing in data/random_erasing.py, as EVA and DeiT use it, and Mixup in data/mixup.py.
 """
@@ -38,7 +38,9 @@ def augment(
 
 def pictures(recipe: Recipe, how: Preprocess, key: Array, images: UInt8[Array, "B H W 3"]) -> Float[Array, "B H W 3"]:
     """The pictures of a batch, each changed by itself."""
-    turn, erase, noise = jax.random.split(key, 3)
+    turn, erase, noise, mirror = jax.random.split(key, 4)
+    if recipe.flip:  # here, not by Pillow: a copy by the host costs 0.7 % of a picture's decoding
+        images = jnp.where(jax.random.uniform(mirror, (len(images), 1, 1, 1)) < recipe.flip, images[:, :, ::-1], images)
     x = normalized(how, images)
     if recipe.rotate or recipe.zoom or recipe.shift:
         x = jax.vmap(partial(_turned, recipe))(jax.random.uniform(turn, (len(x), 4), minval=-1, maxval=1), x)

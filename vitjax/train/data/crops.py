@@ -1,4 +1,4 @@
-"""What a network sees of a picture in training: a random crop, decoded no larger than it is needed, mirrored, RandAugmented."""
+"""What a network sees of a picture in training: a random crop, decoded no larger than it is needed, RandAugmented."""
 
 from __future__ import annotations
 
@@ -32,7 +32,6 @@ class Look:
     how: Preprocess
     crop: tuple[float, float]
     ratio: tuple[float, float]
-    flip: float
     augment: RandAugment | None
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Pixels:
@@ -42,8 +41,6 @@ class Look:
             seen = Image.fromarray(fit_image(to_rgb(image, example.name), self.how))
         else:
             seen = resized(image, box(image.size, self.crop, self.ratio, rng), self.how, example.name)
-        if rng.random() < self.flip:
-            seen = seen.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         if self.augment:
             red, green, blue = (min(255, round(255 * mean)) for mean in self.how.mean)
             seen = self.augment(seen, rng, (red, green, blue), _resample(self.how))
@@ -53,7 +50,7 @@ class Look:
 def look(recipe: Recipe, how: Preprocess) -> Look:
     """How a recipe looks at pictures; an Error if its words say nothing."""
     augment = parse(recipe.randaugment) if recipe.randaugment else None
-    return Look(how, recipe.crop, recipe.ratio, recipe.flip, augment)
+    return Look(how, recipe.crop, recipe.ratio, augment)
 
 
 def opened(example: Example) -> Image.Image:
