@@ -199,6 +199,8 @@ def test_half_of_the_classes_from_a_folder_by_lora_and_by_a_linear_probe(tmp_pat
                 folder = tmp_path / "data" / part / f"digit {label}"
                 folder.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(source[i].picture).save(folder / f"{i}.png")
+    broken = tmp_path / "data" / "val" / "digit 7" / "broken.png"
+    broken.write_bytes(b"no picture")
     keys = [
         f"data={tmp_path / 'data'}",
         "model=vit_pico_patch4_32.digits",
@@ -213,6 +215,7 @@ def test_half_of_the_classes_from_a_folder_by_lora_and_by_a_linear_probe(tmp_pat
         model = vitjax.load(recipe.out)
         assert model.spec.labels == tuple(f"digit {label}" for label in range(5, 10))
         assert lines(tmp_path / name, "evaluation")[-1]["top1"] >= 0.97
+        assert [line["names"] for line in lines(tmp_path / name, "bad pictures")] == [[str(broken)]]
     export(model.spec, model.params, tmp_path / "timm", "timm")
     back = vitjax.load(tmp_path / "timm")
     x = np.random.default_rng(0).random((2, 32, 32, 3), np.float32)

@@ -121,9 +121,7 @@ class Training:
                     self._done(step, waiting, journal)
                 elif len(waiting) > AHEAD:
                     jax.block_until_ready(waiting[-AHEAD - 1])
-                scores = self.evaluate() if looking else None
-                if scores is not None:
-                    journal.evaluated(step, scores)
+                scores = self.evaluate(step, journal) if looking else None
                 if saving:
                     journal.flush()
                     self.saves.save(self.state, step, {"step": step, "damage": self.damage.noted()}, scores)
@@ -159,12 +157,26 @@ class Training:
                 "try a lower learning_rate, a longer warmup, or clip = 1.0"
             )
 
-    def evaluate(self) -> dict[str, float]:
-        """How good the network is on what is held out; under "ema/", its running mean."""
+    def evaluate(self, step: int, journal: Any) -> dict[str, float]:
+        """How good the network is after a step on what is held out, told to the journal; under "ema/", its running mean.
+
+        What cannot be read is named each time: a training that goes on then tells what an uninterrupted one does.
+        """
         assert self.data.held_out is not None
+        bad = list[str]()
+
+        def read(batches: Iterator[pipeline.Batch]) -> Iterator[pipeline.Batch]:
+            for batch in batches:
+                bad.extend(batch.bad)
+                yield batch
+
         sets = {"": self.state.learned} | ({"ema/": self.state.ema} if self.recipe.ema else {})
         batches = pipeline.evaluation(self.recipe, self.spec, self.data.held_out, self.rows, self._words())
-        return measure(self.task, self.fixed, sets, batches)
+        scores = measure(self.task, self.fixed, sets, read(batches))
+        if bad:
+            journal.bad_pictures(step, bad)
+        journal.evaluated(step, scores)
+        return scores
 
     def _words(self) -> Any:
         """What makes ids of captions; None for a network that takes none."""
