@@ -24,7 +24,7 @@ STOREYS = [
     "vitjax.preprocess vitjax.tokenizer vitjax.manifest vitjax.draft",
     "vitjax.pictures vitjax.rows vitjax.terminal vitjax.clip_variants vitjax.clip_weights vitjax.layers vitjax.orbax",
     "vitjax.variants",
-    "vitjax.vit",
+    "vitjax.vit vitjax.attention_maps",
     "vitjax.clip",
     "vitjax.model vitjax.checkpoint vitjax.surgery",
     "vitjax.clip_model",

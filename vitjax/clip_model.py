@@ -16,10 +16,11 @@ from jax import Array
 from jax.core import Tracer
 from jaxtyping import Float, Int
 
+from .attention_maps import attention_maps
 from .clip import CLIP as Network
 from .clip import Text, unit
 from .config import CLIPConfig, Error, Spec, TextConfig, Tokenize, tower
-from .model import Images, Model, Params, apply, build, ranked, stages
+from .model import Images, Model, Params, apply, build, picked, ranked, stages
 from .tokenizer import NEXT, Tokenizer
 
 Ids = Array | np.ndarray  # (B, N) integers, as `tokenize` makes them
@@ -70,6 +71,11 @@ class TextModel:
     def forward_features(self, ids: Ids) -> Float[Array, "B N C"]:
         """All tokens (B, N, width) after the final norm."""
         return apply(self.module, "forward_features", self.params, self._ids(ids))
+
+    def attention_maps(self, ids: Ids, blocks: Sequence[int] | None = None) -> Float[Array, "L B H N N"]:
+        """How much each token takes from each other, of each of `blocks` (None: all), text and head, as Model.attention_maps."""
+        blocks = range(self.config.depth) if blocks is None else blocks
+        return attention_maps(self.module, self.params, self._ids(ids), picked(self.config, blocks))
 
     def stages(self, ids: Ids) -> dict[str, Array]:
         """What the network computes, stage by stage, for comparing with another: embed, block_00/attn, ..., pooled, logits."""

@@ -15,6 +15,7 @@ from flax.traverse_util import flatten_dict
 from jax import Array
 from jaxtyping import Float
 
+from .attention_maps import attention_maps
 from .clip import CLIP, Text
 from .config import CLIPConfig, Config, Error, Spec, TextConfig, ViTConfig, hw
 from .layers import Remat
@@ -116,6 +117,14 @@ def stages(module: Any, outputs: Callable, params: Params, x: Array, names: Sequ
     return found | {name: out[name] for name in names if name in out}  # jit sorts a dict's keys
 
 
+def picked(config: ViTConfig | TextConfig, blocks: Sequence[int]) -> tuple[int, ...]:
+    """Numbers of blocks, of which negative ones count from the last; Error where the network has no such block."""
+    depth = config.depth
+    if bad := [b for b in blocks if not -depth <= b < depth]:
+        raise Error(f"blocks {bad} are not in a network of {depth} blocks: give numbers from {-depth} to {depth - 1}")
+    return tuple(blocks)
+
+
 @partial(jax.jit, static_argnums=(0, 3, 4))
 def _feature_maps(module: ViT, params: Params, images: Array, blocks: tuple[int, ...], norm: bool) -> list[Array]:
     def keep(part: nn.Module, method: str) -> bool:
@@ -125,10 +134,10 @@ def _feature_maps(module: ViT, params: Params, images: Array, blocks: tuple[int,
     state: Any
     _, state = module.apply(variables, images, method="forward_features", capture_intermediates=keep, mutable=["intermediates"])
     tokens, _ = state["intermediates"]["blocks"]["__call__"][0]  # (depth, B, N, C)
-    picked = [tokens[block] for block in blocks]
+    after = [tokens[block] for block in blocks]
     if norm and cfg.norm == "before":
-        picked = [jnp.asarray(module.apply(variables, x, method=lambda m, x: m.norm(x))) for x in picked]
-    return [x[:, cfg.prefix :].reshape(len(x), *cfg.grid, cfg.width) for x in picked]
+        after = [jnp.asarray(module.apply(variables, x, method=lambda m, x: m.norm(x))) for x in after]
+    return [x[:, cfg.prefix :].reshape(len(x), *cfg.grid, cfg.width) for x in after]
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["params"], meta_fields=["spec", "dtype"])
@@ -176,10 +185,16 @@ class Model:
 
         With `norm`, after the final norm too. Equals timm's forward_intermediates, channels last.
         """
-        depth = self.config.depth
-        if bad := [b for b in blocks if not -depth <= b < depth]:
-            raise Error(f"blocks {bad} are not in a network of {depth} blocks: give numbers from {-depth} to {depth - 1}")
-        return _feature_maps(self.module, self.params, self._images(x), tuple(blocks), norm)
+        return _feature_maps(self.module, self.params, self._images(x), picked(self.config, blocks), norm)
+
+    def attention_maps(self, x: Images, blocks: Sequence[int] | None = None) -> Float[Array, "L B H N N"]:
+        """How much each token takes from each other, float32, of each of `blocks` (None: all), picture and head.
+
+        Tokens are in the network's order: class token, registers, patches in rows. Each row [l, b, h, n] is a softmax: it adds up
+        to 1. Equals timm's Attention with fused_attn off. One picture of ViT-L/14 has 24 x 16 x 257 x 257 numbers, 100 MB.
+        """
+        blocks = range(self.config.depth) if blocks is None else blocks
+        return attention_maps(self.module, self.params, self._images(x), picked(self.config, blocks))
 
     def stages(self, x: Images) -> dict[str, Array]:
         """What the network computes, stage by stage, for comparing with another: patch, embed, block_00/attn, ..., logits."""
