@@ -1,4 +1,4 @@
-# make demo | test | check | reference | plan | fixtures | bench | fuzz. Needs git, make and Python >= 3.11; everything goes into .venv.
+# make demo | test | check | docs | reference | plan | fixtures | bench | fuzz. Needs git, make and Python >= 3.11; everything goes into .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ export JAX_PLATFORMS ?= cpu
 # pip's own downloads are retried: a registry may hesitate
 PIP := -m pip install --quiet --disable-pip-version-check --retries 10
 
-.PHONY: demo test check reference plan fixtures bench fuzz wheel clean
+.PHONY: demo test check docs site reference plan fixtures bench fuzz wheel clean
 
 $(BIN)/.ready: pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "vitjax needs Python 3.11 or newer: make PYTHON=python3.12"'
@@ -30,6 +30,18 @@ check: $(BIN)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# The site, into site/: the notebooks executed, links and anchors strict. make site leaves the notebooks as they were executed last
+docs: $(BIN)/.docs-ready
+	$(BIN)/python -m docs.generate.notebooks
+	$(MAKE) site
+
+site: $(BIN)/.docs-ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+$(BIN)/.docs-ready: $(BIN)/.ready
+	$(BIN)/python $(PIP) --editable '.[docs]'
+	touch $@
 
 # The reference libraries beside jax, in an environment of their own. torchvision comes without its dependencies: tests/reference
 $(REF)/bin/.ready: pyproject.toml tests/reference/requirements.txt
@@ -71,4 +83,4 @@ wheel: $(BIN)/.ready
 	$(BIN)/python -m build --wheel
 
 clean:
-	rm -rf $(VENV) $(REF) $(TPU) demo dist build *.egg-info
+	rm -rf $(VENV) $(REF) $(TPU) demo dist build site *.egg-info
