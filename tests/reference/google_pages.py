@@ -1,4 +1,4 @@
-"""What big_vision's own code gave for small networks, by the code on its migration page: that library cannot be installed here."""
+"""What big_vision's own code gave for small networks, by the code on its page: that library is in no package registry."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Migration pages, run as they stand: `python -m tests.reference.pages FOLDER PAGE...` prints what each row came to, as JSON.
 
-Two programs stand side by side. Blocks that say `needs: network` are ours, others theirs; a table's second column is theirs, its third
-ours, its last says how near each row's two values are. The names are those of small networks: small_hub.py.
+Two programs stand side by side. Blocks that say `needs: network` are ours, others theirs; a table's second column is theirs, its
+third ours, its last says how near each row's two values are. The names are those of small networks: small_hub.py.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from types import MappingProxyType
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
