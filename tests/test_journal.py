@@ -12,10 +12,10 @@ from PIL import Image
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 import vitjax
+from vitjax.hardware import PEAK, peak
 from vitjax.train import journal as rooms
 from vitjax.train import record
 from vitjax.train.curve import draw, smooth
-from vitjax.train.hardware import PEAK, peak
 from vitjax.train.journal import CURVE, SUMMARY, TENSORBOARD, Journal
 from vitjax.train.recipe import Recipe
 from vitjax.train.record import FILE, Record, read

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from vitjax import Error
-from vitjax.train import compiled, hardware, hlo, plan, recipe, slices
+from vitjax import Error, hardware
+from vitjax.train import compiled, hlo, plan, recipe, slices
 from vitjax.train.__main__ import main
 from vitjax.train.compiled import Exceeds, Fits
 

@@ -13,12 +13,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from .. import checkpoint, flops
+from .. import checkpoint, flops, hardware
 from .. import mesh as meshes
 from ..clip_model import TextModel
 from ..config import CLIPConfig, Error, Spec, tower
 from ..model import Params
-from . import hardware, network
+from . import network
 from .data import dataset, pipeline
 from .distributed import first, rows, together
 from .held_out import measure, sent
@@ -79,7 +79,10 @@ class Training:
         self.spec = replace(self.spec, source=source)
         self.epoch = len(self.data.train) // recipe.batch
         if not self.epoch:
-            raise Error(f"batch = {recipe.batch} is more than the {len(self.data.train)} pictures there are to learn from")
+            raise Error(
+                f"batch = {recipe.batch} is more than the {len(self.data.train)} pictures there are to learn "
+                "from: give a smaller one"
+            )
         unit = self.epoch if recipe.epochs else 1
         steps, warmup = math.ceil((recipe.steps or recipe.epochs) * unit), round(recipe.warmup * unit)
         self.task = Task(recipe, network.training(recipe, self.spec.config), self.spec.preprocess, steps, warmup, mesh)

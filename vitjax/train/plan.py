@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 
 import jax
 
-from .. import flops
+from .. import flops, hardware
 from .. import mesh as meshes
 from ..config import Error
-from . import compiled, hardware, slices
+from . import compiled, slices
 from .compiled import Exceeds, Fits
 from .recipe import Recipe
 
