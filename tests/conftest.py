@@ -24,7 +24,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # they check it themselves, and the tests do hand them anything.
 ROOMS = (
     *("attention", "layers", "mesh", "vit", "clip", "model", "checkpoint", "draft", "manifest"),
-    *("orbax", "surgery", "verify", "converters", "download", "hub"),
+    *("arrays", "orbax", "surgery", "verify", "converters", "download", "hub"),
     *("pictures", "rows", "features"),
     *(f"train.{file.stem}" for file in Path(__file__).parents[1].glob("vitjax/train/*.py") if file.stem != "recipe"),
     "train.data",

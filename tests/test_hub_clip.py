@@ -18,10 +18,10 @@ from vitjax import (
     TextConfig,
     Tokenize,
     ViTConfig,
+    arrays,
     checkpoint,
     converters,
     hub,
-    orbax,
     variants,
 )
 from vitjax.config import config_to_json
@@ -174,13 +174,13 @@ def test_the_vocabulary_is_part_of_the_checkpoint(clip, words, tmp_path):
 @pytest.mark.parametrize("part", ["image", "text"])
 def test_nothing_of_the_other_tower_is_read(part, clip, tmp_path, monkeypatch):
     checkpoint.save(tmp_path / "clip", clip.spec, clip.params)
-    asked, read = set(), orbax.read
+    asked, read = set(), arrays.read
 
     def counted(folder, path, *how):
         asked.add(path.partition("/")[0])
         return read(folder, path, *how)
 
-    monkeypatch.setattr(orbax, "read", counted)
+    monkeypatch.setattr(arrays, "read", counted)
     found = vitjax.load(tmp_path / "clip", tower=part)
     assert asked == {part}
     assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), dict(found.params), dict(clip.params[part])))

@@ -11,12 +11,11 @@ from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 import jax
-import orbax.checkpoint as ocp
 from etils import epath
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.experimental import multihost_utils
 
-from . import manifest, orbax
+from . import arrays, manifest
 from .config import Error, Spec, spec_from_json, spec_to_json
 from .draft import place, reason, recover, whole
 from .manifest import AGAIN, Manifest
@@ -57,7 +56,9 @@ def save(
     Leaves are JAX arrays, or anything with shape and dtype that numpy.asarray reads; orbax.py says in which pieces.
     Of arrays that are spread over several processes, all of these call it, on one file system: each writes what it has.
     """
-    stop, several = threading.Event(), orbax.several(params)
+    from . import orbax  # here, because who only reads need not wait for Orbax's imports
+
+    stop, several = threading.Event(), arrays.several(params)
 
     def write(folder: epath.Path) -> tuple[dict[str, manifest.Entry], str]:
         with ThreadPoolExecutor(1) as beside:
@@ -146,16 +147,15 @@ def restore_tokenizer(path: epath.PathLike, verify: bool = True) -> str | None:
 
 
 def stored(path: epath.PathLike) -> dict[str, tuple[tuple[int, ...], str]]:
-    """path -> (shape, dtype) of every parameter in the folder, from Orbax's own list; no array is read."""
+    """path -> (shape, dtype) of every parameter in the folder; no array is read."""
     folder = epath.Path(path) / PARAMS
     try:
-        with ocp.StandardCheckpointer() as reader:
-            metadata: Any = reader.metadata(orbax.absolute(folder)).item_metadata
-        assert metadata is not None, "the list of its parameters is missing"
-        flat: Any = flatten_dict(metadata.tree, sep="/")
-    except Exception as error:  # whatever Orbax and tensorstore meet in a damaged folder
+        if not (folder / "_METADATA").exists():
+            raise FileNotFoundError("_METADATA is missing, without which Orbax by itself reads nothing")
+        leaves = {name: arrays.Stored(folder, name) for name in arrays.names(folder)}
+    except Exception as error:  # whatever TensorStore meets in a damaged folder
         raise Error(f"{folder} is not whole: {reason(error)}. Convert or download it again") from error
-    return {name: (tuple(leaf.shape), str(leaf.dtype)) for name, leaf in flat.items()}
+    return {name: (leaf.shape, leaf.dtype) for name, leaf in leaves.items()}
 
 
 def restore(
@@ -182,15 +182,15 @@ def restore(
         mine = expected is not None and number % jax.process_count() == jax.process_index()
         try:
             kind = dtype if flat[name].shape or dtype is None else "float32"
-            array, entry = orbax.read(epath.Path(path) / PARAMS, name, flat[name].sharding or here, kind, mine)
+            array, entry = arrays.read(epath.Path(path) / PARAMS, name, flat[name].sharding or here, kind, mine)
         except Exception as error:  # whatever tensorstore meets in a damaged folder
             return None, f"{name}: {reason(error)}"
         good = expected is None or not mine or entry == expected.tensors.get(name)
         return array, "" if good else f"{name}: not as it was written"
 
-    with ThreadPoolExecutor(orbax.WORKERS) as pool:
-        arrays = dict(zip(flat, pool.map(read, itertools.count(), flat), strict=True))
-    if damage := [problem for _, problem in arrays.values() if problem]:
+    with ThreadPoolExecutor(arrays.WORKERS) as pool:
+        leaves = dict(zip(flat, pool.map(read, itertools.count(), flat), strict=True))
+    if damage := [problem for _, problem in leaves.values() if problem]:
         raise Error(f"{path} is damaged. {AGAIN}:\n  " + "\n  ".join(damage))
-    tree = unflatten_dict({name: array for name, (array, _) in arrays.items()}, sep="/")
+    tree = unflatten_dict({name: array for name, (array, _) in leaves.items()}, sep="/")
     return tree if part is None else tree[part]

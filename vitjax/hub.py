@@ -66,7 +66,7 @@ def load(
     if checkpoint.exists(name):  # on this machine, or gs://
         folder = name
     else:
-        folder = None if path.exists() or path.suffix in converters.files.SUFFIXES else fetch(str(name))
+        folder = None if is_file(path) else fetch(str(name))
     if folder is not None:
         if {variant, config, dialect, key, reference, act} != {None}:
             raise Error(
@@ -84,6 +84,8 @@ def load(
         like = abstract(spec.config)
         places = jax.tree.map(lambda leaf: leaf.sharding, like if mesh is None else sharded(like, mesh))
         with ThreadPoolExecutor(1) as beside:
+        from . import converters  # here, as everywhere in this room: a checkpoint folder has no need of them
+
             digest = beside.submit(converters.sha256, path, key)
             params = jax.tree.map(lambda leaf, place: jax.device_put(np.asarray(leaf), place), lazy, places)
         spec = replace(spec, source=replace(spec.source, sha256=digest.result()))
@@ -132,6 +134,8 @@ def words(spec: Spec, src: Path, given: str | os.PathLike | None = None, fetch: 
 
 def create(name: str, *, classes: int | None = None, image: Size | None = None, dtype: str = "float32", seed: int = 0) -> Any:
     """An architecture with random parameters, float32; `dtype` is that of the computation."""
+    from . import converters, download
+
     found = converters.named(name)
     spec = replace(found, name=name.partition(".")[0], labels=(), source=Source(reference=found.source.reference))
     if image is not None:
@@ -171,6 +175,8 @@ def _convert_to(folder: Path, name: str, published: bool) -> None:
     def sha256() -> str:
         found = converters.sha256(src, how.get("key"))
         if source.sha256 not in ("", found):
+    from . import variants
+
             raise Error(f"{file} is not the file that was published as {name}: its sha256 is not {source.sha256}")
         return found
 
@@ -189,6 +195,8 @@ def _convert_to(folder: Path, name: str, published: bool) -> None:
 
 def _downloaded(name: str, source: Source, folder: Path) -> Path:
     """The published file, or the error that says what to do with one's own copy."""
+    from . import converters, download, variants
+
     try:
         if source.origin.startswith("hf:"):
             return download.repository(source.origin, OPEN_CLIP_FILES if source.dialect == "open_clip" else ())
@@ -217,4 +225,6 @@ def restore(
     """
     whole = checkpoint.restore_spec(folder)
     spec, like = whole if tower is None else tower_of(whole, tower), abstract(whole.config)
+    from . import download
+
     return spec, checkpoint.restore(folder, like if mesh is None else sharded(like, mesh), dtype, verify, tower)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import checkpoint, converters, features, hub, pictures
+from . import checkpoint, features, hub, pictures
 from .clip_model import CLIP, PLAIN
 from .config import CLIPConfig, Error, Preprocess
 from .model import Model, ranked
@@ -97,8 +97,7 @@ def embed(args: argparse.Namespace) -> None:
 
 def _tower(args: argparse.Namespace, name: str) -> tuple[Any, bool]:
     """The network; of a CLIP only one tower, where what is read says beforehand that it is one. And whether it is a CLIP's."""
-    path = Path(args.model)
-    if not checkpoint.exists(args.model) and (path.exists() or path.suffix in converters.files.SUFFIXES):
+    if not checkpoint.exists(args.model) and hub.is_file(Path(args.model)):
         model = hub.load(args.model)
         return model, isinstance(model, CLIP)
     folder = args.model if checkpoint.exists(args.model) else hub.fetch(args.model)

@@ -25,15 +25,14 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import ftfy
 import numpy as np
-import regex
-import tokenizers
-from tokenizers import Regex, models, normalizers, pre_tokenizers
 
 from .config import Error, Tokenize, check_types
+
+if TYPE_CHECKING:  # the libraries of texts are imported where one is read: networks that take pictures do not wait for them
+    import tokenizers
 
 Ids = np.ndarray[Any, np.dtype[np.int32]]
 
@@ -101,6 +100,8 @@ class Tokenizer:
         The words are found by the `regex` library, as OpenAI does. Those that `tokenizers` finds are others: it lacks 17,144
         of the newer letters, does not take 'ſ for 's, and looks for special tokens first, within words, too.
         """
+        import regex
+
         model = self._rust.model
         special = {str(self._rust.id_to_token(id)): [id] for id in (self.how.start, self.how.end) if id is not None}
         pattern = regex.compile("|".join([*map(re.escape, special), WORDS]), regex.IGNORECASE)
@@ -114,6 +115,8 @@ class Tokenizer:
     @functools.cached_property
     def _rust(self) -> tokenizers.Tokenizer:
         """The tokenizer of `tokenizers`, checked against the network, and with the rules of `how`."""
+        from tokenizers import normalizers
+
         tokenizer = _parse(self.json, "the vocabulary")
         known = tokenizer.get_added_tokens_decoder()
         if (largest := max(tokenizer.get_vocab().values(), default=-1)) >= self.vocab:
@@ -184,6 +187,8 @@ def _read(path: Path) -> bytes:
 
 def _from_merges(text: str, path: Path) -> str:
     """The text of CLIP's tokenizer.json, as transformers makes it of a file with two words to be merged on each line."""
+    import tokenizers
+
     version, *lines = text.rstrip().split("\n")
     if "#version" not in version or not lines:
         raise Error(f"{path} is no vocabulary: it begins with {text[:16]!r}, not with '#version' and merges; {NEXT}")
@@ -197,7 +202,7 @@ def _from_merges(text: str, path: Path) -> str:
         raise Error(f"{path} is not CLIP's: no word of it ends with {WORD_END}; {NEXT}")
     vocab = _from_json(beside) if beside.exists() else _numbered(merges, path)
     with _blame(f"{path} does not fit together"):  # a merge of words without an id
-        model = models.BPE(vocab, merges, unk_token=END, continuing_subword_prefix="", end_of_word_suffix=WORD_END)
+        model = tokenizers.models.BPE(vocab, merges, unk_token=END, continuing_subword_prefix="", end_of_word_suffix=WORD_END)
     tokenizer = tokenizers.Tokenizer(model)
     _as_transformers(tokenizer)
     tokenizer.add_special_tokens([START, END])
@@ -230,6 +235,8 @@ def _from_json(path: Path) -> dict[str, int]:
 
 def _parse(text: str, where: str) -> tokenizers.Tokenizer:
     """The tokenizer that a tokenizer.json describes."""
+    import tokenizers
+
     with _blame(f"{where} is no tokenizer.json that tokenizers {tokenizers.__version__} reads"):
         return tokenizers.Tokenizer.from_str(text)
 
@@ -247,6 +254,8 @@ def _blame(what: str) -> Iterator[None]:
 
 def _as_transformers(tokenizer: tokenizers.Tokenizer) -> None:
     """Give a tokenizer the rules of transformers' CLIPTokenizer, which uses no others, whatever a file says."""
+    from tokenizers import Regex, normalizers, pre_tokenizers
+
     spaces = normalizers.Replace(Regex(r"\s+"), " ")
     words = Regex("|".join([re.escape(START), re.escape(END), WORDS]))
     split = pre_tokenizers.Split(words, behavior="removed", invert=True)
@@ -256,14 +265,18 @@ def _as_transformers(tokenizer: tokenizers.Tokenizer) -> None:
 
 def _check_clip(tokenizer: tokenizers.Tokenizer) -> None:
     """Raise Error for a vocabulary whose words do not end as CLIP's do."""
+    from tokenizers.models import BPE
+
     model = tokenizer.model
-    if not isinstance(model, models.BPE) or model.end_of_word_suffix != WORD_END:
+    if not isinstance(model, BPE) or model.end_of_word_suffix != WORD_END:
         raise Error(f"the vocabulary is of another kind ({type(model).__name__}) than CLIP's; {NEXT}")
 
 
 def _mended(text: str) -> str:
     """A text as OpenAI and open_clip begin to clean it: mojibake repaired, HTML entities read twice, white space single."""
     if not (text.isascii() and text.isprintable() and "&" not in text):  # ftfy leaves these as they are, three times slower
+        import ftfy
+
         text = html.unescape(html.unescape(ftfy.fix_text(text)))
     return " ".join(text.split())
 
