@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from filelock import FileLock
 
-from . import checkpoint, converters, download, surgery, variants
+from . import checkpoint, surgery
 from .clip_model import CLIP, TextModel
 from .config import Act, CLIPConfig, Config, Error, Size, Source, Spec, TextConfig, Tokenize, ViTConfig, image_size, unknown
 from .config import tower as tower_of
@@ -77,6 +77,8 @@ def load(
         if tokenizer is not None:
             text = words(spec, Path(folder), tokenizer)
     else:
+        from . import converters  # here, as everywhere in this room: a checkpoint folder has no need of them
+
         drop = ("head",) if classes == 0 else ()
         how: dict[str, Any] = {"variant": variant, "config": config, "dialect": dialect, "key": key, "reference": reference}
         how |= {"part": tower, "act": act}
@@ -84,8 +86,6 @@ def load(
         like = abstract(spec.config)
         places = jax.tree.map(lambda leaf: leaf.sharding, like if mesh is None else sharded(like, mesh))
         with ThreadPoolExecutor(1) as beside:
-        from . import converters  # here, as everywhere in this room: a checkpoint folder has no need of them
-
             digest = beside.submit(converters.sha256, path, key)
             params = jax.tree.map(lambda leaf, place: jax.device_put(np.asarray(leaf), place), lazy, places)
         spec = replace(spec, source=replace(spec.source, sha256=digest.result()))
@@ -123,6 +123,8 @@ def words(spec: Spec, src: Path, given: str | os.PathLike | None = None, fetch: 
             raise Error(f"{spec.name} takes no texts, so it has no use for the vocabulary {given}: leave it out")
         return None
     how = spec.tokenize or Tokenize()
+    from . import converters, download
+
     text = converters.tokenizer(src) if given is None else vocabulary(given)
     clip = (how.start, how.end, config.vocab) == (Tokenize.start, Tokenize.end, Tokenize.end + 1)
     if text is None and clip and (file := download.clip_vocabulary(fetch)):
@@ -134,7 +136,7 @@ def words(spec: Spec, src: Path, given: str | os.PathLike | None = None, fetch: 
 
 def create(name: str, *, classes: int | None = None, image: Size | None = None, dtype: str = "float32", seed: int = 0) -> Any:
     """An architecture with random parameters, float32; `dtype` is that of the computation."""
-    from . import converters, download
+    from . import converters
 
     found = converters.named(name)
     spec = replace(found, name=name.partition(".")[0], labels=(), source=Source(reference=found.source.reference))
@@ -145,8 +147,17 @@ def create(name: str, *, classes: int | None = None, image: Size | None = None, 
     return model(spec, initialise(spec.config, seed), dtype)
 
 
+def is_file(path: Path) -> bool:
+    """Whether this is somebody's file or folder, or would be one if it were there, and no published name."""
+    from . import converters
+
+    return path.exists() or path.suffix in converters.files.SUFFIXES
+
+
 def fetch(name: str) -> Path:
     """The checkpoint folder of published weights or of "hf:owner/repo", downloaded and converted unless it is here."""
+    from . import variants
+
     bare = name.removeprefix("hf:")
     published = bare == name or bare in variants.WEIGHTS or bare.removeprefix("timm/") in variants.WEIGHTS
     name = variants.resolve(bare) if published else name
@@ -165,6 +176,8 @@ def _convert_to(folder: Path, name: str, published: bool) -> None:
     """Download published weights, or "hf:owner/repo", and make a checkpoint folder of them."""
     from huggingface_hub.utils import tqdm  # silent where HF_HUB_DISABLE_PROGRESS_BARS says so
 
+    from . import converters, download, variants
+
     source = variants.spec(name).source if published else Source("huggingface", name)
     file = _downloaded(name, source, folder) if published else download.repository(name)
     # A folder's config.json says everything; else our row does, for a quickgelu architecture runs the file of its plain sister.
@@ -175,8 +188,6 @@ def _convert_to(folder: Path, name: str, published: bool) -> None:
     def sha256() -> str:
         found = converters.sha256(src, how.get("key"))
         if source.sha256 not in ("", found):
-    from . import variants
-
             raise Error(f"{file} is not the file that was published as {name}: its sha256 is not {source.sha256}")
         return found
 
@@ -195,7 +206,7 @@ def _convert_to(folder: Path, name: str, published: bool) -> None:
 
 def _downloaded(name: str, source: Source, folder: Path) -> Path:
     """The published file, or the error that says what to do with one's own copy."""
-    from . import converters, download, variants
+    from . import download
 
     try:
         if source.origin.startswith("hf:"):
@@ -225,6 +236,4 @@ def restore(
     """
     whole = checkpoint.restore_spec(folder)
     spec, like = whole if tower is None else tower_of(whole, tower), abstract(whole.config)
-    from . import download
-
     return spec, checkpoint.restore(folder, like if mesh is None else sharded(like, mesh), dtype, verify, tower)
