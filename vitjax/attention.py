@@ -1,30 +1,139 @@
-"""Which attention runs where. XLA everywhere for now: a faster kernel comes in here, once measured."""
+"""Which attention runs where: cuDNN's flash attention on NVIDIA GPUs in 16 bits, elsewhere plain products that XLA compiles."""
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import DTypeLike
 from jaxtyping import Float
 
+from .config import Error
+
+Option = Literal["auto", "xla", "cudnn"]  # what one may ask for
 LOGITS = 2**16  # of a head that XLA's CPU kernels (jaxlib 0.10.2) keep in their cache; of more they write all heads' to memory
 BLOCKS = 32  # at most: each is compiled, and a second's compiling for 1,600 tokens buys a fifth of the time
+CAPABILITY = 8, 0  # NVIDIA's Ampere, the first that cuDNN has flash attention for
+
+
+class Choice(NamedTuple):
+    """Which attention runs on this machine, and why."""
+
+    kernel: Literal["xla", "cudnn"]
+    why: str
+
+
+def choose(option: str, dtype: DTypeLike, head_width: int) -> Choice:
+    """What `option` comes to on this machine for heads of a width. Error: "cudnn" was asked for and cannot be had."""
+    if option not in get_args(Option):
+        raise Error(f"attention is one of {', '.join(get_args(Option))}, not {option!r}")
+    if option == "xla":
+        return Choice("xla", "it was asked for")
+    why = _refused(jnp.dtype(dtype).name, head_width)
+    if why is None:
+        return Choice("cudnn", f"{jnp.dtype(dtype).name} on an NVIDIA GPU")
+    if option == "cudnn":
+        raise Error(f'attention="cudnn" cannot run here: {why}. Leave it out: "auto" takes cuDNN wherever it can run')
+    return Choice("xla", why)
+
+
+@cache
+def _refused(dtype: str, head_width: int) -> str | None:
+    """Why cuDNN cannot run here; None: it can. What is below a card's generation, JAX itself is asked."""
+    if not (found := _capabilities()):
+        return "JAX sees no NVIDIA GPU (to use one it needs jax[cuda13])"
+    if min(found) < CAPABILITY:
+        return f"the GPU has compute capability {'.'.join(map(str, min(found)))}, flash attention needs 8.0"
+    if dtype not in ("float16", "bfloat16"):
+        return f"cuDNN's flash attention is for float16 and bfloat16, not for {dtype}"
+    like = jax.ShapeDtypeStruct((1, 1, 8, head_width), dtype)
+    try:
+        jax.eval_shape(_cudnn, like, like, like)
+    except (NotImplementedError, RuntimeError, ValueError) as error:
+        return f"JAX says: {str(error).rstrip('.')}"
+    return None
+
+
+def _capabilities() -> list[tuple[int, ...]]:
+    """The compute capability of every NVIDIA GPU of this process."""
+    try:
+        devices = jax.local_devices(backend="cuda")
+    except RuntimeError:  # there is no such platform, or it does not start
+        return []
+    return [tuple(map(int, device.compute_capability.split("."))) for device in devices]
 
 
 def attend(
-    q: Float[Array, "B H N D"], k: Float[Array, "B H M D"], v: Float[Array, "B H M D"], causal: bool = False
+    q: Float[Array, "B H N D"],
+    k: Float[Array, "B H M D"],
+    v: Float[Array, "B H M D"],
+    causal: bool = False,
+    option: Option = "xla",
 ) -> Float[Array, "B H N D"]:
     """softmax(q k^T / sqrt(D)) v, the softmax in float32 whatever the inputs are. causal: a token sees those up to itself.
 
     Heads lead, so that both products are plain batched matrix products (on CPU one library call each, no copies). On CPU some
     queries at a time: 257 tokens (ViT-B, batch 4, two cores) take 4 ms instead of 8, or 16 where memory is new to the machine.
+
+    With "auto" a program has both, and takes what belongs to the platform that it is lowered for: a GPU's machine still lowers
+    for its CPU, or ahead of time for a TPU. (Differentiated, each side seems to keep for the way back what the other one needs;
+    XLA drops it.) Only a program for several platforms at once (jax.export) must ask for "xla". "cudnn" is cuDNN, or JAX's error.
     """
-    whole = partial(_attend, causal=causal)
-    if not LOGITS < q.shape[2] * k.shape[2] <= BLOCKS * LOGITS:
-        return whole(q, k, v)
-    return jax.lax.platform_dependent(q, k, v, cpu=partial(_blocked, causal=causal), default=whole)
+    flash, whole = partial(_flash, causal=causal), partial(_attend, causal=causal)
+    cudnn = choose(option, q.dtype, q.shape[-1]).kernel == "cudnn"
+    if cudnn and option == "cudnn":
+        return flash(q, k, v)
+    special: dict[str, Callable[..., Array]] = {"cuda": flash} if cudnn else {}
+    if LOGITS < q.shape[2] * k.shape[2] <= BLOCKS * LOGITS:
+        special["cpu"] = partial(_blocked, causal=causal)
+    return jax.lax.platform_dependent(q, k, v, **special, default=whole) if special else whole(q, k, v)
+
+
+def _flash(q: Array, k: Array, v: Array, causal: bool) -> Array:
+    """cuDNN's attention for any number of tokens, differentiable."""
+    return _cudnn(q, k, v, causal) if q.shape[2] % 2 == k.shape[2] % 2 == 0 else _odd(q, k, v, causal)
+
+
+def _cudnn(
+    q: Array, k: Array, v: Array, causal: bool = False, lengths: tuple[Array | None, Array | None] = (None, None)
+) -> Array:
+    """No bias and no mask: either would be an array of N x M, and slow. XLA cancels these transpositions with its caller's."""
+    q, k, v = (x.swapaxes(1, 2) for x in (q, k, v))
+    how: Any = {"query_seq_lengths": lengths[0], "key_value_seq_lengths": lengths[1], "implementation": "cudnn"}
+    return jax.nn.dot_product_attention(q, k, v, is_causal=causal, **how).swapaxes(1, 2)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _odd(q: Array, k: Array, v: Array, causal: bool) -> Array:
+    """An odd number of tokens, of which JAX (up to 0.12) refuses the gradient.
+
+    cuDNN has it, unless there is a bias; but JAX's check takes the empty array that it puts in place of none for one
+    (check_is_flash_attention in jax/_src/cudnn/fused_attention_stablehlo.py). So where a gradient is wanted, and only there, a
+    token is added that cuDNN is told to leave out.
+    """
+    return _cudnn(q, k, v, causal)
+
+
+def _even(q: Array, k: Array, v: Array, causal: bool) -> Array:
+    """The same through an even number of tokens."""
+
+    def pad(x: Array) -> Array:
+        return jnp.pad(x, ((0, 0), (0, 0), (0, x.shape[2] % 2), (0, 0)))
+
+    def length(x: Array) -> Array:
+        return jnp.full(len(x), x.shape[2], jnp.int32)
+
+    return _cudnn(pad(q), pad(k), pad(v), causal, (length(q), length(k)))[:, :, : q.shape[2]]
+
+
+_odd.defvjp(
+    lambda q, k, v, causal: jax.vjp(partial(_even, causal=causal), q, k, v),  # the function that goes back is what is kept
+    lambda causal, back, slope: back(slope),
+)
 
 
 def _blocked(q: Array, k: Array, v: Array, causal: bool) -> Array:

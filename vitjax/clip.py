@@ -10,6 +10,7 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float, Int
 
+from .attention import Option
 from .config import CLIPConfig, TextConfig
 from .layers import INIT, LayerNorm, Pool, Remat, linear, stack
 from .vit import ViT
@@ -23,12 +24,13 @@ class Text(nn.Module):
     cfg: TextConfig
     dtype: DTypeLike = jnp.float32
     remat: Remat = "none"
+    attention: Option = "auto"
 
     def setup(self) -> None:
         cfg, dtype = self.cfg, self.dtype
         self.embedding = self.param("embedding", INIT, (cfg.vocab, cfg.width))
         self.positions = self.param("positions", nn.initializers.normal(0.01), (cfg.context, cfg.width))
-        self.blocks = stack(cfg, dtype, self.remat)
+        self.blocks = stack(cfg, dtype, self.remat, self.attention)
         self.norm = LayerNorm(cfg.eps)
         if cfg.pool == "map":
             self.pool = Pool(cfg, dtype)
@@ -74,10 +76,11 @@ class CLIP(nn.Module):
     cfg: CLIPConfig
     dtype: DTypeLike = jnp.float32
     remat: Remat = "none"
+    attention: Option = "auto"
 
     def setup(self) -> None:
-        self.image = ViT(self.cfg.image, self.dtype, self.remat)
-        self.text = Text(self.cfg.text, self.dtype, self.remat)
+        self.image = ViT(self.cfg.image, self.dtype, self.remat, self.attention)
+        self.text = Text(self.cfg.text, self.dtype, self.remat, self.attention)
         # As both papers begin: 1 / 0.07 (CLIP), 10 and a bias of -10 (SigLIP). The temperature is kept as its logarithm.
         scale = math.log(10 if self.cfg.sigmoid else 1 / 0.07)
         self.logit_scale = self.param("logit_scale", nn.initializers.constant(scale), ())

@@ -16,6 +16,7 @@ from jax import Array
 from jax.core import Tracer
 from jaxtyping import Float, Int
 
+from .attention import Choice, Option, choose
 from .attention_maps import attention_maps
 from .clip import CLIP as Network
 from .clip import Text, unit
@@ -34,7 +35,7 @@ def _text_outputs(module: Text, ids: Array) -> dict[str, Array]:
     return out | ({"logits": module.forward_head(tokens, ids)} if module.cfg.classes else {})
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["params"], meta_fields=["spec", "dtype", "tokenizer"])
+@partial(jax.tree_util.register_dataclass, data_fields=["params"], meta_fields=["spec", "dtype", "tokenizer", "attention"])
 @dataclass(frozen=True)
 class TextModel:
     """A text tower with its parameters: texts to features. It is a pytree whose leaves are the parameters."""
@@ -43,6 +44,7 @@ class TextModel:
     params: Params
     dtype: str = "float32"
     tokenizer: str | None = None  # the text of its tokenizer.json
+    attention: Option = "auto"  # as `model.build` has it
 
     @property
     def config(self) -> TextConfig:
@@ -51,7 +53,12 @@ class TextModel:
 
     @property
     def module(self) -> Text:
-        return build(self.config, self.dtype)
+        return build(self.config, self.dtype, attention=self.attention)
+
+    @property
+    def attention_kernel(self) -> Choice:
+        """Whose attention this network runs on this machine, "xla" or "cudnn", and why."""
+        return choose(self.attention, self.dtype, self.config.head_width)
 
     def tokenize(self, texts: str | Sequence[str]) -> Int[np.ndarray, "B N"]:
         """Texts as the (B, context) int32 ids that this network was trained on; longer ones are cut off."""
@@ -107,7 +114,7 @@ class Classifier:
     weights: Float[Array, "K E"]  # of length 1, float32
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["params"], meta_fields=["spec", "dtype", "tokenizer"])
+@partial(jax.tree_util.register_dataclass, data_fields=["params"], meta_fields=["spec", "dtype", "tokenizer", "attention"])
 @dataclass(frozen=True)
 class CLIP:
     """A frozen pair of towers, with their parameters. It is a pytree whose leaves are the parameters.
@@ -119,6 +126,7 @@ class CLIP:
     params: Params
     dtype: str = "float32"
     tokenizer: str | None = None  # the text of its tokenizer.json
+    attention: Option = "auto"  # as `model.build` has it
 
     @property
     def config(self) -> CLIPConfig:
@@ -127,17 +135,17 @@ class CLIP:
 
     @property
     def module(self) -> Network:
-        return build(self.config, self.dtype)
+        return build(self.config, self.dtype, attention=self.attention)
 
     @property
     def image(self) -> Model:
         """The image tower by itself: tokens, feature maps, pooled features."""
-        return Model(tower(self.spec, "image"), self.params["image"], self.dtype)
+        return Model(tower(self.spec, "image"), self.params["image"], self.dtype, self.attention)
 
     @property
     def text(self) -> TextModel:
         """The text tower by itself."""
-        return TextModel(tower(self.spec, "text"), self.params["text"], self.dtype, self.tokenizer)
+        return TextModel(tower(self.spec, "text"), self.params["text"], self.dtype, self.tokenizer, self.attention)
 
     def preprocess(self, images: Any) -> np.ndarray:
         """A PIL image, a path, a uint8 array, or a list of these, as the (B, H, W, 3) float32 this network was trained on."""

@@ -17,7 +17,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from . import mesh
-from .attention import attend
+from .attention import Option, attend
 from .config import TextConfig, ViTConfig, hw
 
 Tower = ViTConfig | TextConfig  # what goes through Blocks
@@ -97,6 +97,7 @@ class Attention(nn.Module):
 
     cfg: Tower
     dtype: DTypeLike = jnp.float32
+    attention: Option = "xla"
 
     @nn.compact
     def __call__(
@@ -116,7 +117,7 @@ class Attention(nn.Module):
             k = LayerNorm(cfg.eps, name="key_norm")(k)
         if angles is not None:
             q, k = turn(q, angles), turn(k, angles)
-        y = attend(q, k, v, cfg.causal and context is x).swapaxes(1, 2)
+        y = attend(q, k, v, cfg.causal and context is x, self.attention).swapaxes(1, 2)
         if cfg.attn_norm:  # over all heads at once
             y = LayerNorm(cfg.eps, name="norm")(y.reshape(x.shape)).reshape(y.shape)
         return linear("bnhd,hdc->bnc", (*shape[1:], cfg.width), cfg.bias, self.dtype, "out")(y)
@@ -146,13 +147,15 @@ class Block(nn.Module):
 
     cfg: Tower
     dtype: DTypeLike = jnp.float32
+    attention: Option = "auto"
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "B N C"], rate: Float[Array, ""], train: bool, angles: Float[Array, "2 N D"] | None = None
     ) -> tuple[Array, None]:
         x = mesh.spread(x)
-        x = self.add(x, partial(Attention(self.cfg, self.dtype, name="attn"), angles=angles), 1, rate, train)
+        attn = Attention(self.cfg, self.dtype, self.attention, name="attn")
+        x = self.add(x, partial(attn, angles=angles), 1, rate, train)
         x = self.add(x, Mlp(self.cfg, self.dtype, name="mlp"), 2, rate, train)
         return x, None  # (carry, output): the shape nn.scan asks for
 
@@ -178,7 +181,7 @@ REMAT: dict[str, Callable[..., Any]] = {
 }
 
 
-def stack(cfg: Tower, dtype: DTypeLike, remat: Remat = "none") -> nn.Module:
+def stack(cfg: Tower, dtype: DTypeLike, remat: Remat = "none", attention: Option = "auto") -> nn.Module:
     """The Blocks of a tower as one that is scanned: parameters have a leading depth axis, and one block is compiled."""
     block = Block
     if remat != "none":  # a loop's passes are not merged anyway; 3: `train`
@@ -190,11 +193,14 @@ def stack(cfg: Tower, dtype: DTypeLike, remat: Remat = "none") -> nn.Module:
         in_axes=(0, nn.broadcast, nn.broadcast),  # type: ignore[arg-type]
         length=cfg.depth,
     )
-    return scanned(cfg, dtype)
+    return scanned(cfg, dtype, attention)
 
 
 class Pool(nn.Module):
-    """Attention pooling: a learned probe looks at all tokens (MAP of Zhai et al. 2021, arXiv:2106.04560)."""
+    """Attention pooling: a learned probe looks at all tokens (MAP of Zhai et al. 2021, arXiv:2106.04560).
+
+    With one query there is nothing for a flash kernel to save, so it is XLA's attention everywhere.
+    """
 
     cfg: Tower
     dtype: DTypeLike = jnp.float32

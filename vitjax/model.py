@@ -15,6 +15,7 @@ from flax.traverse_util import flatten_dict
 from jax import Array
 from jaxtyping import Float
 
+from .attention import Choice, Option, choose
 from .attention_maps import attention_maps
 from .clip import CLIP, Text
 from .config import CLIPConfig, Config, Error, Spec, TextConfig, ViTConfig, hw
@@ -26,14 +27,17 @@ Params = Mapping[str, Any]  # a nested dict of arrays
 Images = Array | np.ndarray  # (B, H, W, 3) float, as Model.preprocess makes them; Model checks it and says what is wrong
 
 
-def build(config: Config, dtype: str = "float32", remat: Remat = "none") -> Any:
+def build(config: Config, dtype: str = "float32", remat: Remat = "none", attention: Option = "auto") -> Any:
     """The module of a config (ViT, Text or CLIP); `module.apply({"params": params}, *inputs)` is a pure function.
 
     remat: what is computed again in the backward pass instead of kept: nothing, all of a block but its products with
         weights ("dots"), or all of it ("blocks"). Numbers and parameters are the same.
+    attention: of the blocks. "auto": cuDNN's flash attention where it can run (an NVIDIA GPU from Ampere on, bfloat16 or
+        float16), else "xla", which runs everywhere, and is what a network for jax.export needs. "cudnn" is that or an Error.
+        Parameters are the same, numbers but for rounding.
     """
     module = {ViTConfig: ViT, TextConfig: Text, CLIPConfig: CLIP}[type(config)]
-    return module(config, jnp.dtype(dtype), remat)
+    return module(config, jnp.dtype(dtype), remat, attention)
 
 
 def inputs(config: Config) -> tuple[jax.ShapeDtypeStruct, ...]:
@@ -140,7 +144,7 @@ def _feature_maps(module: ViT, params: Params, images: Array, blocks: tuple[int,
     return [x[:, cfg.prefix :].reshape(len(x), *cfg.grid, cfg.width) for x in after]
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["params"], meta_fields=["spec", "dtype"])
+@partial(jax.tree_util.register_dataclass, data_fields=["params"], meta_fields=["spec", "dtype", "attention"])
 @dataclass(frozen=True)
 class Model:
     """A frozen pair of spec and parameters. It is a pytree whose leaves are the parameters.
@@ -151,6 +155,7 @@ class Model:
     spec: Spec
     params: Params
     dtype: str = "float32"
+    attention: Option = "auto"  # as `build` has it
 
     @property
     def config(self) -> ViTConfig:
@@ -158,7 +163,12 @@ class Model:
 
     @property
     def module(self) -> ViT:
-        return build(self.spec.config, self.dtype)
+        return build(self.spec.config, self.dtype, attention=self.attention)
+
+    @property
+    def attention_kernel(self) -> Choice:
+        """Whose attention this network runs on this machine, "xla" or "cudnn", and why."""
+        return choose(self.attention, self.dtype, self.config.head_width)
 
     def preprocess(self, images: Any) -> np.ndarray:
         """A PIL image, a path, a uint8 array, or a list of these, as the (B, H, W, 3) float32 this network was trained on."""

@@ -9,6 +9,7 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
+from .attention import Option
 from .config import ViTConfig
 from .layers import INIT, LayerNorm, Pool, Remat, linear, places, stack
 
@@ -19,6 +20,7 @@ class ViT(nn.Module):
     cfg: ViTConfig
     dtype: DTypeLike = jnp.float32
     remat: Remat = "none"  # what of the blocks is computed again backwards
+    attention: Option = "auto"  # whose attention the blocks have
 
     def setup(self) -> None:
         cfg, dtype, width = self.cfg, self.dtype, self.cfg.width
@@ -32,7 +34,7 @@ class ViT(nn.Module):
             self.positions = self.param("positions", INIT, (position_count(cfg), width))
         if cfg.norm_pre:
             self.norm_pre = LayerNorm(cfg.eps)
-        self.blocks = stack(cfg, dtype, self.remat)
+        self.blocks = stack(cfg, dtype, self.remat, self.attention)
         if cfg.norm != "none":
             self.norm = LayerNorm(cfg.eps)
         if cfg.pool == "map":

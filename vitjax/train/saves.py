@@ -22,7 +22,7 @@ from .step import State
 
 STATE, RECIPE = "state", "recipe.json"
 # What may change between a training's beginning and its end: it changes no number, or only how one is rounded.
-FREE = ("report", "evaluate", "save", "keep", "workers", "fsdp", "tensor", "remat", "licence", "out")
+FREE = ("report", "evaluate", "save", "keep", "workers", "fsdp", "tensor", "remat", "attention", "licence", "out")
 
 
 def folder(recipe: Recipe) -> epath.Path:

@@ -64,7 +64,7 @@ class Task:
 
     @property
     def module(self) -> Any:
-        return build(self.config, self.recipe.dtype, self.recipe.remat)
+        return build(self.config, self.recipe.dtype, self.recipe.remat, self.recipe.attention)
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
