@@ -10,9 +10,11 @@ from pathlib import Path
 
 from . import checkpoint, converters, hub, variants
 from . import verify as stages
-from .config import Error, ViTConfig, config_from_json
+from .attention import choose
+from .config import Config, Error, ViTConfig, config_from_json
 from .contents import contents
 from .download import repository
+from .networks import towers
 from .terminal import progress, table
 from .tokenizer import NEXT
 
@@ -26,16 +28,27 @@ def inspect(args: argparse.Namespace) -> None:
         print(json.dumps({"path": str(src), "keys": list(several.found)}, indent=1) if args.json else several)
         return
     if args.json:
-        print(json.dumps({"path": str(src)} | about, indent=1))
+        runs = {"attention": _attention(spec.config)} if spec else {}
+        print(json.dumps({"path": str(src)} | runs | about, indent=1))
         return
     tensors = about.pop("tensors")
     table([("tensor", "shape", "dtype"), *((name, str(list(t["shape"])), t["dtype"]) for name, t in tensors.items())])
     if spec:
         about |= {"spec": spec.name, "config": spec.config, "preprocess": spec.preprocess, "tokenize": spec.tokenize}
         about |= {"source": spec.source}
+        about |= {f"attention, {what}": f"{row['kernel']}: {row['why']}" for what, row in _attention(spec.config).items()}
         about |= {"labels": f"{len(spec.labels)}: {', '.join(spec.labels[:3])}, ..." if spec.labels else "none"}
     print()
     table([(key, ", ".join(map(str, value)) if isinstance(value, list) else str(value)) for key, value in about.items() if value])
+
+
+def _attention(config: Config) -> dict[str, dict[str, str]]:
+    """Whose attention would run on this machine, and why, by tower and dtype of the computation."""
+    return {
+        f"{name} {dtype}".strip(): choose("auto", dtype, tower.head_width)._asdict()
+        for name, tower in towers(config).items()
+        for dtype in hub.DTYPES
+    }
 
 
 def convert(args: argparse.Namespace) -> None:

@@ -13,16 +13,19 @@ import numpy as np
 from filelock import FileLock
 
 from . import checkpoint, surgery
+from .attention import Option, choose
 from .clip_model import CLIP, TextModel
 from .config import Act, CLIPConfig, Config, Error, Size, Source, Spec, TextConfig, Tokenize, ViTConfig, image_size, unknown
 from .config import tower as tower_of
 from .mesh import sharded
 from .model import Model, Params, abstract, initialise
+from .networks import towers
 from .tokenizer import Tokenizer, vocabulary
 
 EMBEDDED = Path(__file__).parent / "pretrained"  # small enough to travel in the package
 OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # in repositories of several spellings
 DTYPES = ("float32", "bfloat16", "float16")
+HEAD = 64  # wide are those of most networks
 
 
 def load(
@@ -33,6 +36,7 @@ def load(
     classes: int | None = None,
     image: Size | None = None,
     dtype: str = "float32",
+    attention: Option = "auto",
     mesh: jax.sharding.Mesh | None = None,
     verify: bool = True,
     dialect: str | None = None,
@@ -52,6 +56,8 @@ def load(
     image: another picture size than the checkpoint's preprocessing has, or (height, width); positions are resampled as the
         reference library does.
     dtype: of the parameters and of the computation: "float32", "bfloat16" or "float16".
+    attention: "auto" runs cuDNN's flash attention where it can (an NVIDIA GPU from Ampere on, dtype bfloat16 or float16) and
+        XLA's elsewhere, as "xla" does everywhere; "cudnn" is an Error where it cannot run. What runs: `model.attention_kernel`.
     mesh: splits parameters over its first axis, heads and hidden units over one named `tensor` (mesh.py); each device reads
         its own part only.
     verify: a checkpoint folder's parameters are held to the hashes in its manifest.json.
@@ -62,6 +68,7 @@ def load(
     """
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
+    choose(attention, dtype, HEAD)  # before anything is downloaded
     path = Path(name)
     if checkpoint.exists(name):  # on this machine, or gs://
         folder = name
@@ -98,18 +105,22 @@ def load(
     if classes is not None and classes != spec.config.classes:
         spec, params = surgery.new_head(spec, params, classes)
         params = jax.tree.map(lambda leaf: leaf.astype(dtype), params)
-    return model(spec, params, dtype, text)
+    return model(spec, params, dtype, text, attention)
 
 
-def model(spec: Spec, params: Params, dtype: str = "float32", tokenizer: str | None = None) -> Model | CLIP | TextModel:
-    """A spec and its parameters as what one works with."""
+def model(
+    spec: Spec, params: Params, dtype: str = "float32", tokenizer: str | None = None, attention: Option = "auto"
+) -> Model | CLIP | TextModel:
+    """A spec and its parameters as what one works with. Error: its heads cannot have the attention that is asked for."""
+    for tower in towers(spec.config).values():
+        choose(attention, dtype, tower.head_width)
     match spec.config:
         case ViTConfig():
-            return Model(spec, params, dtype)
+            return Model(spec, params, dtype, attention)
         case TextConfig():
-            return TextModel(spec, params, dtype, tokenizer)
+            return TextModel(spec, params, dtype, tokenizer, attention)
         case CLIPConfig():
-            return CLIP(spec, params, dtype, tokenizer)
+            return CLIP(spec, params, dtype, tokenizer, attention)
 
 
 def words(spec: Spec, src: Path, given: str | os.PathLike | None = None, fetch: bool = False) -> str | None:
@@ -134,8 +145,16 @@ def words(spec: Spec, src: Path, given: str | os.PathLike | None = None, fetch: 
     return text
 
 
-def create(name: str, *, classes: int | None = None, image: Size | None = None, dtype: str = "float32", seed: int = 0) -> Any:
-    """An architecture with random parameters, float32; `dtype` is that of the computation."""
+def create(
+    name: str,
+    *,
+    classes: int | None = None,
+    image: Size | None = None,
+    dtype: str = "float32",
+    attention: Option = "auto",
+    seed: int = 0,
+) -> Any:
+    """An architecture with random parameters, float32; `dtype` is that of the computation, `attention` as `load` has it."""
     from . import converters
 
     found = converters.named(name)
@@ -144,7 +163,7 @@ def create(name: str, *, classes: int | None = None, image: Size | None = None, 
         spec = surgery.sized(spec, image)
     if classes is not None:
         spec = surgery.headed(spec, classes)
-    return model(spec, initialise(spec.config, seed), dtype)
+    return model(spec, initialise(spec.config, seed), dtype, attention=attention)
 
 
 def is_file(path: Path) -> bool:

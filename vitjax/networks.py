@@ -207,6 +207,11 @@ CONFIGS: dict[str, type[Config]] = {config.kind: config for config in (ViTConfig
 TOWERS = {"image": ViTConfig, "text": TextConfig}  # a CLIP's, as its config and its parameters name them
 
 
+def towers(config: Config) -> dict[str, ViTConfig | TextConfig]:
+    """The stacks of blocks in a network, by name; one that is no pair has none."""
+    return {name: getattr(config, name) for name in TOWERS} if isinstance(config, CLIPConfig) else {"": config}
+
+
 def image_size(config: Config) -> Size:
     """The size of the pictures that go into a network; 1, where none do."""
     match config:

@@ -41,6 +41,7 @@ class Recipe:
     drop_path: float = 0.0  # rate of the last block (ViTConfig.drop_path)
     dtype: Literal["float32", "bfloat16"] = "bfloat16"  # of the computation; parameters, second moments and loss are float32
     remat: Literal["none", "dots", "blocks"] = "none"  # what is computed again backwards: nothing, all but products, all
+    attention: Literal["auto", "xla", "cudnn"] = "auto"  # cuDNN's flash attention where it can run; XLA's; or cuDNN's or an error
     train: tuple[str, ...] = ("*",)  # which parameters learn, by path ("head/*", "blocks/norm?/*"); the others stay
     lora_rank: int = 0  # instead of each kernel that `lora` names, so many columns and rows that are added (arXiv:2106.09685)
     lora_alpha: float = 0.0  # what they are scaled by, times the rank; 0: the rank
