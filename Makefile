@@ -1,4 +1,4 @@
-# make demo | test | check | docs | reference | plan | fixtures | bench | fuzz. Needs git, make and Python >= 3.11; everything goes into .venv.
+# make demo | test | check | docs | reference | plan | fixtures | parity | bench | fuzz. Needs git, make and Python >= 3.11; everything goes into .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ export JAX_PLATFORMS ?= cpu
 # pip's own downloads are retried: a registry may hesitate
 PIP := -m pip install --quiet --disable-pip-version-check --retries 10
 
-.PHONY: demo test check docs site reference plan fixtures bench fuzz wheel clean
+.PHONY: demo test check docs site reference plan fixtures parity bench fuzz wheel clean
 
 $(BIN)/.ready: pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "vitjax needs Python 3.11 or newer: make PYTHON=python3.12"'
@@ -65,6 +65,11 @@ plan: $(TPU)/bin/.ready
 
 fixtures: $(REF)/bin/.ready
 	for make in tests/reference/make_*.py; do $(REF)/bin/python -m tests.reference.$$(basename $$make .py) || exit 1; done
+
+# how near the numbers are: benchmarks/results/parity.json, and the README's table of models
+parity: $(BIN)/.ready
+	$(BIN)/python -m pytest -p tests.measured -k "every_stage or full_size or published_clip_encoder" tests/test_*.py
+	$(BIN)/python -m benchmarks.model_table
 
 bench: $(REF)/bin/.ready
 	$(REF)/bin/python -m benchmarks.throughput
