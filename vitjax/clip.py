@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
@@ -100,6 +101,7 @@ class CLIP(nn.Module):
         return logits + self.logit_bias.astype(jnp.float32) if self.cfg.sigmoid else logits
 
 
+@jax.jit  # or each of its operations would be sent by itself, and its numbers from the host
 def unit(features: Float[Array, "B E"]) -> Float[Array, "B E"]:
     """Features of length 1, float32."""
     x = features.astype(jnp.float32)

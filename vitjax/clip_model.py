@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.core import Tracer
 from jaxtyping import Float, Int
 
 from .attention import Choice, Option, choose
@@ -93,7 +92,8 @@ class TextModel:
         if len(shape) != 2 or not 0 < shape[1] <= cfg.context or dtype is None or not jnp.issubdtype(dtype, jnp.integer):
             found = f"{dtype or type(ids).__name__} {shape}"
             raise Error(f"{self.spec.name} takes integers of shape (B, up to {cfg.context}), not {found}: use tokenize(texts)")
-        if not isinstance(ids, Tracer) and ids.size and not 0 <= ids.min() <= ids.max() < cfg.vocab:
+        # Of ids that are on a device already nobody looks at the numbers: each call would wait for them to come back
+        if isinstance(ids, np.ndarray) and ids.size and not 0 <= ids.min() <= ids.max() < cfg.vocab:
             raise Error(
                 f"ids from {ids.min()} to {ids.max()} are not in the vocabulary of {self.spec.name}, 0 to {cfg.vocab - 1}: "
                 "use tokenize(texts)"
@@ -217,7 +217,8 @@ def _words(what: str, words: Any) -> tuple[str, ...]:
 
 
 def _batches(ids: np.ndarray) -> Iterator[np.ndarray]:
-    """Some ids at a time, the last of them filled up, so that one shape is compiled."""
-    for start in range(0, len(ids), BATCH):
-        batch = ids[start : start + BATCH]
-        yield np.concatenate([batch, np.repeat(batch[:1], -len(ids) % BATCH, 0)]) if start and len(batch) < BATCH else batch
+    """Some ids at a time, the last of them filled up: to BATCH, of few to the next power of two. So few shapes are compiled."""
+    count = min(BATCH, 1 << (len(ids) - 1).bit_length())
+    for start in range(0, len(ids), count):
+        batch = ids[start : start + count]
+        yield np.concatenate([batch, np.repeat(batch[:1], count - len(batch), 0)])

@@ -17,7 +17,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from . import mesh
-from .attention import Option, attend
+from .attention import Option, attend, product
 from .config import TextConfig, ViTConfig, hw
 
 Tower = ViTConfig | TextConfig  # what goes through Blocks
@@ -88,7 +88,7 @@ def turn(x: Float[Array, "B H N D"], angles: Float[Array, "2 N D"]) -> Float[Arr
     """
     sin, cos = jnp.broadcast_to(angles[:, None, None], (2, *x.shape))
     quarter = jnp.asarray(np.kron(np.eye(x.shape[-1] // 2), [[0, 1], [-1, 0]]), x.dtype)
-    turned = jnp.einsum("bhnd,de->bhne", x, quarter, precision="highest", preferred_element_type=jnp.float32)
+    turned = product("bhnd,de->bhne", x, quarter)
     return (x.astype(jnp.float32) * cos + turned * sin).astype(x.dtype)
 
 
