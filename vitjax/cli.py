@@ -62,19 +62,25 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("vitjax", description="Pretrained ViT, CLIP and EVA encoders in JAX.")
     parser.add_argument("--version", action="version", version=f"vitjax {__version__}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument(
+        "--no-compilation-cache", action="store_true", help="compile anew; as JAX_ENABLE_COMPILATION_CACHE=0 in the environment"
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, room: str, about: str, run: str = "") -> Callable[..., Any]:
         """A command, which is the function of its name in a room."""
 
         def start(args: argparse.Namespace) -> None:
-            getattr(importlib.import_module(f".{room}", __package__), run or name.replace("-", "_"))(args)
+            work = getattr(importlib.import_module(f".{room}", __package__), run or name.replace("-", "_"))
+            if "jax" in sys.modules and not args.no_compilation_cache:
+                importlib.import_module(".cache", __package__).keep_compiled()
+            work(args)
 
         sub = commands.add_parser(name, help=about, description=about)
         sub.set_defaults(run=start, usage=sub.error)
         return sub.add_argument
 
-    for add in _about_files, _about_folders, _about_pictures, _about_data:
+    for add in _about_files, _about_folders, _about_pictures, _about_data, _about_this_machine:
         add(command)
     return parser
 
@@ -178,6 +184,11 @@ def _about_data(command: Command) -> None:
     add("--shards", type=_count, default=0, metavar="N", help="how many files; one for each 8192 pictures")
     add("--side", type=_count, default=0, metavar="PIXELS", help="make pictures smaller whose shorter side is longer than that")
     add("--captions", action="store_true", help="of a Hugging Face data set, the captions instead of the classes")
+
+
+def _about_this_machine(command: Command) -> None:
+    add = command("doctor", "doctor", "Versions, devices, caches, what is missing, and a self-test.", run="report")
+    add("--json", action="store_true")
 
 
 def _count(text: str) -> int:

@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from . import checkpoint, surgery
 from .attention import Option, choose
+from .cache import folder as cache
 from .clip_model import CLIP, TextModel
 from .config import Act, CLIPConfig, Config, Error, Size, Source, Spec, TextConfig, Tokenize, ViTConfig, image_size, unknown
 from .config import tower as tower_of
@@ -234,12 +235,6 @@ def _downloaded(name: str, source: Source, folder: Path) -> Path:
     except Error as error:
         by_hand = f"With the file here: vitjax convert FILE {folder} --variant {name}"
         raise Error(f"{name} is not on this machine: {error}. {by_hand}") from error
-
-
-def cache() -> Path:
-    """Where converted checkpoints are kept: $VITJAX_CACHE, or vitjax in the user's cache."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("VITJAX_CACHE") or Path(base) / "vitjax")
 
 
 def restore(

@@ -53,7 +53,9 @@ def inputs(config: Config) -> tuple[jax.ShapeDtypeStruct, ...]:
 
 def abstract(config: Config) -> dict[str, Any]:
     """The parameter tree of a config without its numbers: the one source of names and sizes."""
-    return dict(jax.eval_shape(build(config).init, jax.random.key(0), *inputs(config))["params"])
+    module = build(config)
+    # The key is made inside: outside, two programs would be compiled for it
+    return dict(jax.eval_shape(lambda *x: module.init(jax.random.key(0), *x), *inputs(config))["params"])
 
 
 def shapes(config: Config) -> dict[str, tuple[int, ...]]:

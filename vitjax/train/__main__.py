@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from ..cache import keep_compiled
 from ..config import Error
 from . import distributed, recipe, run
 
@@ -17,6 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="instead of what the recipe says")
     parser.add_argument("--overwrite", action="store_true", help="replace the checkpoint folder if it is there")
     parser.add_argument("--plan", metavar="SLICE", help="train nothing: compile for a TPU slice (v5e-256) and say what fits")
+    parser.add_argument("--no-compilation-cache", action="store_true", help="compile anew; as JAX_ENABLE_COMPILATION_CACHE=0")
     args = parser.parse_intermixed_args(argv)  # options may stand anywhere
     try:
         what = recipe.read(args.recipe, args.overrides)
@@ -24,6 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             from .plan import plan
 
             return plan(what, args.plan)
+        if not args.no_compilation_cache:
+            keep_compiled()
         distributed.initialise()
         result = run(what, args.overwrite)
     except Error as error:
