@@ -81,7 +81,10 @@ def convert(
 
     def refuse(report: Report) -> None:
         hint = _hint(bundle, spelling)
-        raise Error(f"{bundle.path} is not {spec.name} in {spelling.name}'s spelling{hint}:{report}")
+        raise Error(
+            f"{bundle.path} is not {spec.name} in {spelling.name}'s spelling{hint}. Give the --variant or "
+            f"--config that it is:{report}"
+        )
 
     leaves, report = to_ours(wanted, like, tensors, cast, seen)
     if report:

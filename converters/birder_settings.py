@@ -151,13 +151,13 @@ def complete(spec: Spec, bundle: Bundle) -> Spec:
             _, channels, *image = beside["signature"]["inputs"][0]["data_shape"]
             image, classes = tuple(image), _classes(beside["signature"])
             if channels != 3:
-                raise Error(f"{channels} input channels are not supported: vitjax reads RGB")
+                raise Error(f"{channels} input channels are not supported: only 3, for RGB")
         config = config_of(beside.get("config") or {}, image, classes, row)
         labels = spec.labels if config.classes == spec.config.classes else ()
         if names := beside.get("class_to_idx"):
             labels = tuple(sorted(names, key=names.__getitem__))
             if sorted(names.values()) != list(range(config.classes)):
-                raise Error(f"class_to_idx names {len(names)} classes, which are not those from 0 to {config.classes - 1}")
+                raise Error(f"class_to_idx names {len(names)} classes, not each from 0 to {config.classes - 1}: leave it out")
         how = replace(spec.preprocess, size=config.image, crop=1.0, fit="squash", resample="bicubic")
         if rgb := beside.get("rgb_stats"):
             how = replace(how, mean=tuple(map(float, rgb["mean"])), std=tuple(map(float, rgb["std"])))

@@ -80,9 +80,9 @@ def read(src: str | os.PathLike, key: str | None = None) -> Bundle:
     """
     path = Path(src)
     if path.is_symlink() and not path.exists():
-        raise Error(f"{path} is a link to {path.readlink()}, which does not exist")
+        raise Error(f"{path} is a link to {path.readlink()}, which does not exist: give a file that is here")
     if not path.exists():
-        raise Error(f"{path} does not exist")
+        raise Error(f"{path} does not exist: check the path, or see `vitjax list` for the names of published weights")
     if not path.is_dir():
         return _read_file(path, key)
     beside = {field: read_json(path / name) for field, name in SETTINGS.items() if (path / name).exists()}
@@ -97,7 +97,8 @@ def _weights(folder: Path) -> Path:
     found = sorted(folder.glob(f"*{INDEX}")) or sorted(f for f in folder.iterdir() if f.suffix in SUFFIXES and f.is_file())
     if not found:
         raise Error(
-            f"{folder} has no model in it: neither spec.json (a vitjax checkpoint) nor a file of weights ({', '.join(SUFFIXES)})"
+            f"{folder} has no model in it: neither spec.json (a vitjax checkpoint) nor a file of weights "
+            f"({', '.join(SUFFIXES)}); give a folder that holds one"
         )
     if len(found) > 1:
         raise Error(f"{folder} holds several weight files: {', '.join(file.name for file in found)}. Give one of them")
@@ -119,7 +120,7 @@ def _read_file(path: Path, key: str | None) -> Bundle:
 
 def _start(path: Path) -> bytes:
     if not path.is_file():  # a pipe would wait for ever, a device would not end
-        raise Error(f"{path} is not a regular file")
+        raise Error(f"{path} is not a regular file: give one that is")
     with path.open("rb") as file:
         return file.read(512)
 
@@ -163,11 +164,15 @@ def _read_index(path: Path) -> Bundle:
         bundles.append(_read_one(shard, _start(shard)))
         for name, tensor in bundles[-1].tensors.items():
             if where.get(name) != file:
-                raise Error(f"{shard} holds {name[:80]!r}, which {path.name} says is in {where.get(name, 'no shard')}")
+                raise Error(
+                    f"{shard} holds {name[:80]!r}, which {path.name} says is in {where.get(name, 'no shard')}: "
+                    "download both again"
+                )
             tensors[name] = tensor
     if missing := [name for name in where if name not in tensors]:
         raise Error(
-            f"{path.parent / where[missing[0]]} does not hold {missing[0]!r}, as {path.name} says ({len(missing)} missing)"
+            f"{path.parent / where[missing[0]]} does not hold {missing[0]!r}, as {path.name} says ({len(missing)} "
+            "missing): download both again"
         )
     shards = tuple(bundle.path for bundle in bundles)
     return Bundle(path, tensors, meta=bundles[0].meta, format=f"sharded {bundles[0].format}", shards=shards)
@@ -185,15 +190,17 @@ def _beginning(bundle: Bundle, key: str) -> dict[str, Any]:
 def _check_limits(path: Path, tensors: Flat) -> None:
     """Refuse what no network has, whatever the format."""
     if not 0 < len(tensors) <= TENSOR_LIMIT:
-        raise Error(f"{path} holds {len(tensors)} tensors; between 1 and {TENSOR_LIMIT} are read")
+        raise Error(
+            f"{path} holds {len(tensors)} tensors; between 1 and {TENSOR_LIMIT} are read: save the network's own tensors alone"
+        )
     for name, tensor in tensors.items():
         where, shape = f"{path}: {name[:80]!r}", tensor.shape
         if not name or len(name) > NAME_LIMIT or not name.isprintable() or ".." in name or name.startswith("/"):
             raise Error(f"{where} is refused as the name of a tensor")
         if len(shape) > RANK_LIMIT:
-            raise Error(f"{where} has {len(shape)} dimensions, more than {RANK_LIMIT}")
+            raise Error(f"{where} has {len(shape)} dimensions, more than {RANK_LIMIT}: get the file again from its publisher")
         if math.prod(filter(None, shape)) * tensor.dtype.itemsize > SIZE_LIMIT:  # a zero must not hide the other sizes
-            raise Error(f"{where} claims the shape {list(shape)}")
+            raise Error(f"{where} claims the shape {list(shape)}, which cannot be: get the file again from its publisher")
 
 
 def check(bundle: Bundle) -> None:

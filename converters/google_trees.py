@@ -77,7 +77,9 @@ def check(path: object, tensors: Flat) -> None:
             f"{path} holds towers, img/ or txt/ or both, and {strays[0]}, which is in none: choose one with --key img (key='img')"
         )
     if hybrid := next((name for name in names if re.match(rf"{root}(img/)?(conv_root|gn_root|block\d+/unit)", name)), None):
-        raise Error(f"{path} is a hybrid, a ResNet before a Transformer ({hybrid}); vitjax has Transformers alone")
+        raise Error(
+            f"{path} is a hybrid, a ResNet before a Transformer ({hybrid}): take one of Transformers alone, without R in its name"
+        )
     _check_blocks(path, [name for name in names if re.match(rf"{root}{BLOCKS}", name)])
 
 

@@ -95,7 +95,10 @@ def _check(cfg: ViTConfig | TextConfig, kind: str, more: Mapping[str, Iterable[A
         wanted |= {"pool_act": (None, cfg.act), "pool_eps": (None, cfg.eps)}
     possible(cfg, wanted, CLASSES[kind][0])
     if isinstance(cfg, TextConfig) and cfg.eos == OLD_END:
-        raise Error(f"transformers' CLIPTextModel cannot be a network with eos={OLD_END}, which it takes for the highest id")
+        raise Error(
+            f"transformers' CLIPTextModel cannot be a network with eos={OLD_END}, which it takes for the highest "
+            "id; export it in open_clip's dialect"
+        )
     return kind
 
 
@@ -152,7 +155,9 @@ def _projected(data: Mapping[str, Any], kind: str, bundle: Bundle) -> bool:
     if not named:
         return PROJECTIONS.get(kind) in bundle.tensors
     if named[0] in CLASSIFIERS:
-        raise Error(f"architectures {named!r} is not read: its head takes the mean of all patches, and other layers are not used")
+        raise Error(
+            f"architectures {named!r} is not read: its head takes the mean of all patches. Leave it out for the towers alone"
+        )
     if len(named) != 1 or named[0] not in CLASSES[kind]:
         raise Error(f"architectures {named!r} is not supported: only one of {', '.join(CLASSES[kind])}")
     return kind in PROJECTIONS and named[0] == CLASSES[kind][1]

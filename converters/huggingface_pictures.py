@@ -107,7 +107,7 @@ def _sizes(size: Any, crop: Any, square: bool) -> tuple[Size, float, str]:
             return (height, width), 1.0, "squash"
         case _:
             raise Error(
-                f"size {size!r} with crop_size {crop!r} is not supported: pictures of one size come of a resize to height "
+                f"size {size!r} with crop_size {crop!r} is not supported: only a resize to height "
                 "and width, or of the shortest_edge to a number and a square crop"
             )
     shares = [_share(have, want) for have, want in zip(resized, (height, width), strict=True)]

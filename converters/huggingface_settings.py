@@ -148,7 +148,7 @@ def read(bundle: Bundle) -> Spec | None:
 def _network(data: Mapping[str, Any], bundle: Bundle) -> tuple[str, ViTConfig, tuple[str, ...]]:
     kind = data.get("model_type")
     if kind in REFUSED:
-        raise Error(f"model_type {kind!r} is not read: {REFUSED[kind]}")
+        raise Error(f"model_type {kind!r} is not read: {REFUSED[kind]}. See `vitjax list` for what is")
     if kind not in FAMILIES:
         raise unknown("model_type", kind, [*FAMILIES, *TOWERS])
     dino = FAMILIES[kind].dino
@@ -175,7 +175,7 @@ def _network(data: Mapping[str, Any], bundle: Bundle) -> tuple[str, ViTConfig, t
         **_switches(kind, data, head, bundle),
     )
     if dino and not isinstance(config.image, int):
-        raise Error(f"image_size {data['image_size']!r}: transformers' DINOv2 takes its positions for a square")
+        raise Error(f"image_size {data['image_size']!r} is not supported: transformers' DINOv2 has squares only")
     return kind, config, labels if head else ()
 
 
@@ -194,7 +194,7 @@ def _switches(kind: str, data: Mapping[str, Any], head: str, bundle: Bundle) -> 
     if kind == "dinov2":
         return resampled | gated | scale
     if not (registers := whole(data, "num_register_tokens", 4)):
-        raise Error("num_register_tokens 0 is not supported: that network is model_type 'dinov2'")
+        raise Error("num_register_tokens 0 is not supported: say model_type 'dinov2', which that network is")
     return resampled | gated | scale | {"registers": registers, "positions": "cls"}
 
 
@@ -301,9 +301,12 @@ def write(spec: Spec) -> dict[str, dict[str, Any]]:
 
 def _written_dino(cfg: ViTConfig) -> dict[str, Any]:
     if len(set(hw(cfg.image))) > 1:
-        raise Error(f"transformers' DINOv2 takes its positions for a square, not for pictures of {cfg.image}")
+        raise Error(f"transformers' DINOv2 has squares only, not pictures of {cfg.image}; export it in its own dialect")
     ratio = next((n for n in range(1, 1 + 2 * cfg.mlp) if _hidden(n * cfg.width, cfg.gated) == cfg.mlp), None)
     if ratio is None:
-        raise Error(f"transformers' DINOv2 cannot have mlp={cfg.mlp}: its mlp_ratio to width={cfg.width} is a whole number")
+        raise Error(
+            f"transformers' DINOv2 cannot have mlp={cfg.mlp}: its mlp_ratio to width={cfg.width} is a whole "
+            "number; export it in its own dialect"
+        )
     out = {"mlp_ratio": ratio, "use_swiglu_ffn": cfg.gated, "layerscale_value": cfg.layer_scale}
     return out | ({"num_register_tokens": cfg.registers} if cfg.registers else {"use_mask_token": False})

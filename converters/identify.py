@@ -41,7 +41,10 @@ def recognise(bundle: Bundle, dialect: str | None = None) -> Dialect:
         if known.recognise(bundle.tensors):
             return known
     some = ", ".join(list(bundle.tensors)[:3]) or "no tensors"
-    raise Error(f"{bundle.path} is in no spelling that vitjax knows ({', '.join(DIALECTS)}): it holds {some}, ...")
+    raise Error(
+        f"{bundle.path} is in no spelling that vitjax knows ({', '.join(DIALECTS)}): it holds {some}, ... Give "
+        "the --dialect, or a file of one of these"
+    )
 
 
 def spec_of(

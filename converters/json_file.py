@@ -16,11 +16,13 @@ JSON_LIMIT = 64 * 2**20
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a small file: a configuration, or an index of shards."""
     if path.stat().st_size > JSON_LIMIT:
-        raise Error(f"{path} is larger than {JSON_LIMIT >> 20} MB: not a configuration")
+        raise Error(
+            f"{path} is larger than {JSON_LIMIT >> 20} MB, which no configuration is: check the path, or download it again"
+        )
     try:
         return parse(path.read_bytes())
     except ValueError as error:
-        raise Error(f"{path} is not JSON that can be read: {error}") from error
+        raise Error(f"{path} is not JSON that can be read: {error}. Mend it, or download it again") from error
 
 
 def parse(text: bytes) -> dict[str, Any]:

@@ -71,7 +71,9 @@ def _array(path: Path, member: Member) -> Stored:
     if not NAME.fullmatch(record.name):
         raise Error(f"{path}: {record.name[:80]!r} is not the name of an array: only NAME.npy is read")
     if size > max(FREE_SIZE, RATIO_LIMIT * record.size):
-        raise Error(f"{path}: {record.name} would grow from {record.size} to {size} bytes: refused as a deflate bomb")
+        raise Error(
+            f"{path}: {record.name} would grow from {record.size} to {size} bytes: refused as a deflate bomb. Save it again"
+        )
     try:
         packed = _raw(path, record, min(record.size, HEADER_LIMIT)).tobytes()
         data = zlib.decompressobj(RAW).decompress(packed, HEADER_LIMIT) if deflated else packed
@@ -82,7 +84,9 @@ def _array(path: Path, member: Member) -> Stored:
     if not (match := KIND.fullmatch(descr)):
         raise Error(f"{path}: {record.name} is of type {descr[:40]!r}: only plain numbers are read")
     if start + math.prod(shape) * int(descr[-1]) != size:
-        raise Error(f"{path}: {record.name} claims the shape {shape} and has {size - start} bytes of numbers")
+        raise Error(
+            f"{path}: {record.name} claims the shape {shape} and has {size - start} bytes of numbers: download the file again"
+        )
     order, code = "big" if match[1] == ">" else "little", match[2]
     dtype = BFLOAT16 if code == "V2" else np.dtype(code)
     strides = tuple(math.prod(shape[:axis]) for axis in range(len(shape))) if fortran and 0 not in shape else None

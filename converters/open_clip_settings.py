@@ -104,7 +104,7 @@ def _fields(data: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, A
 
 def _config(model: Mapping[str, Any]) -> CLIPConfig:
     if "multimodal_cfg" in model:
-        raise Error("multimodal_cfg is not supported: CoCa writes texts")
+        raise Error("multimodal_cfg is not supported, as of CoCa, which writes texts: only text_cfg and vision_cfg")
     known(model, MODEL)
     quick, width = bool(model.get("quick_gelu", False)), model["embed_dim"]
     image, text = _fields(model["vision_cfg"], VISION), _fields(model["text_cfg"], TEXT)
@@ -144,17 +144,17 @@ def _timm(cfg: Mapping[str, Any], width: int) -> ViTConfig:
         variants.architecture(name)  # says why, if it knows
         raise unknown("timm_model_name", name, variants.TIMM)
     if _size(cfg["image_size"]) != row.image:  # open_clip builds it without asking for a size
-        raise Error(f"image_size {cfg['image_size']} is not that of {name}, {row.image}")
+        raise Error(f"image_size {cfg['image_size']} is not supported for {name}: only {row.image}")
     if projection not in ("none", "linear", "head"):
         raise Error(f"timm_proj {projection!r} is not supported: only linear, none, or timm's own head")
     late = projection == "linear"
     usual = pool is None or (late and not pool)  # else, an empty one leaves the tokens as they are
     if (tower := _pooled(row, row.pool if usual else TIMM_POOLS.get(pool or ""), late)) is None:
-        raise Error(f"timm_pool {pool!r} is not supported for {name}, which pools by {row.pool}")
+        raise Error(f"timm_pool {pool!r} is not supported for {name}, only {row.pool!r}")
     bias = projection == "head" or bool(cfg["timm_proj_bias"])
     tower = replace(tower, classes=0 if projection == "none" else width, head_bias=bias or projection == "none")
     if is_native(tower):
-        raise Error(f"timm_proj without a bias is not supported for {name}: that is open_clip's own tower under other names")
+        raise Error(f"timm_proj without a bias is not supported for {name}: only with one")
     return tower
 
 
@@ -175,7 +175,10 @@ def _pooled(row: ViTConfig, pool: str | None, late: bool) -> ViTConfig | None:
 
 def _text(cfg: Mapping[str, Any], width: int, quick: bool) -> TextConfig:
     if cfg["pool_type"] not in ("argmax", "eos", "last") or cfg["proj_type"] not in ("linear", "none"):
-        raise Error(f"pool_type {cfg['pool_type']!r} with proj_type {cfg['proj_type']!r} is not supported")
+        raise Error(
+            f"pool_type {cfg['pool_type']!r} with proj_type {cfg['proj_type']!r} is not supported: only linear or "
+            "none, of one token"
+        )
     c, classes = cfg["width"], width if cfg["proj_type"] == "linear" else 0
     sizes = (cfg["context_length"], cfg["vocab_size"], c, cfg["layers"], cfg["heads"], int(c * cfg["mlp_ratio"]), classes)
     own: dict[str, Any] = dict(causal=not cfg["no_causal_mask"], pool=cfg["pool_type"])

@@ -46,7 +46,7 @@ def read(path: Path) -> tuple[dict[str, Stored], dict[str, str]]:
         if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
             raise ValueError("__metadata__ must map names to strings")
         if len(header) > TENSOR_LIMIT:  # as for every format, but before anything is made of each
-            raise Error(f"{path} holds {len(header)} tensors, more than {TENSOR_LIMIT}")
+            raise Error(f"{path} holds {len(header)} tensors, more than {TENSOR_LIMIT}: save the network's own tensors alone")
         for name, entry in header.items():
             dtype, shape, span = _entry(path, name[:80], entry)
             tensors[name] = Stored(path, start + span[0], dtype, shape)
@@ -77,7 +77,8 @@ def _entry(path: Path, name: str, entry: Any) -> tuple[np.dtype, Shape, tuple[in
         raise ValueError(f"the shape or the data_offsets of {name!r} are not sizes")
     if not isinstance(kind, str) or kind not in DTYPES:
         raise Error(
-            f"{path}: {name!r} is of type {str(kind)[:20]!r}, which is not read: 8-bit and 4-bit floats need their scales"
+            f"{path}: {name!r} is of type {str(kind)[:20]!r}, not read, as 8-bit and 4-bit floats need their "
+            "scales: save bfloat16"
         )
     itemsize = DTYPES[kind].itemsize
     if math.prod(shape) * itemsize != span[1] - span[0]:

@@ -71,7 +71,10 @@ class Stored:
         """The array; in these bytes, if there are enough, where it is good until they are used again."""
         raw = self._read(self.nbytes, memory)
         if self.dtype.kind == "b" and raw.max(initial=0) > 1:
-            raise Error(f"{self.path}: a tensor of truth values at byte {self.offset} holds other bytes than 0 and 1")
+            raise Error(
+                f"{self.path}: a tensor of truth values at byte {self.offset} holds other bytes than 0 and 1: "
+                "download the file again"
+            )
         if self.order != sys.byteorder:  # as unsigned numbers, because bfloat16 knows no byte order
             raw.view(f"u{self.dtype.itemsize}").byteswap(inplace=True)
         if self.strides is None:
@@ -105,7 +108,7 @@ class Stored:
                 data = self._fetch(file, size, memory)
                 crc = self._skim(file, self.offset + size, record.offset + record.size, zlib.crc32(data.data, crc))
         except OSError as error:
-            raise Error(f"cannot read {self.path}: {error.strerror or error}") from error
+            raise Error(f"cannot read {self.path}: {error.strerror or error}; check the path and its permissions") from error
         if crc != record.crc:
             raise Error(f"{self.path}: {record.name} is damaged: its checksum is another. Download the file again")
         record.sound = True
@@ -117,7 +120,7 @@ class Stored:
         done = 0
         while done < size:  # the system reads no more than 2 GiB at once
             if not (found := file.readinto(data[done:])):  # type: ignore[attr-defined]
-                raise Error(f"{self.path} became shorter while it was read")
+                raise Error(f"{self.path} became shorter while it was read: convert it again when nothing writes to it")
             done += found
         return data
 

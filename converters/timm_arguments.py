@@ -123,7 +123,10 @@ def network(row: ViTConfig, cfg: Mapping[str, Any], given: Mapping[str, Any], te
     null = EVA_NULL if is_eva(row) else {"init_values", "fc_norm"}
     args |= {key: value for key, value in given.items() if value is not None or key in null}
     if args["in_chans"] != 3:
-        raise Error(f"in_chans={args['in_chans']}: vitjax reads RGB; timm can adapt a checkpoint: create_model(..., in_chans=3)")
+        raise Error(
+            f"in_chans={args['in_chans']}: vitjax reads RGB; save it from timm's create_model(..., in_chans=3), "
+            "which adapts the weights"
+        )
     if args["global_pool"] not in POOLS:
         raise Error(f"global_pool {args['global_pool']!r} is not supported: only {', '.join(POOLS)}")
     if not isinstance(args["qkv_bias"], bool):
@@ -162,7 +165,7 @@ def _known(args: Mapping[str, Any], given: Mapping[str, Any], row: ViTConfig) ->
         if key in EVA_SAME and value not in (None, same := {**args, **given}[EVA_SAME[key]]):
             raise Error(f"{key} {value!r} is not supported: only that of {EVA_SAME[key]}, {same!r}")
     if not eva and (given.get("dynamic_img_pad") or given.get("norm_layer") not in (None, "layernorm")):
-        raise Error("dynamic_img_pad, and norm_layer other than layernorm, are not supported")
+        raise Error("dynamic_img_pad is not supported, and of norm_layer only layernorm")
 
 
 def _vit_network(row: ViTConfig, args: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -192,7 +195,7 @@ def _eva_network(args: Mapping[str, Any]) -> dict[str, Any]:
     after = args["global_pool"] == "avg" if after is None else after
     before = not after if before is None else before
     if before and after:
-        raise Error("use_post_transformer_norm and use_fc_norm are not supported together: vitjax has one final norm")
+        raise Error("use_post_transformer_norm and use_fc_norm are not supported together: only one of them")
     gated, post, rotary, grid = (args[key] for key in ("swiglu_mlp", "use_post_norm", "use_rot_pos_emb", "ref_feat_shape"))
     mapped, learned = args["global_pool"] == "map", "patches" if args["no_embed_class"] else "all"
     return dict(

@@ -48,10 +48,13 @@ def _spec(bundle: Bundle, data: dict[str, Any]) -> Spec:
     config = network(row.vit, cfg, data.get("model_args") or {}, bundle.tensors)
     for key, ours in (("num_features", config.width), ("global_pool", arguments(config)["global_pool"])):
         if data.get(key, ours) != ours:
-            raise Error(f"{key} {data[key]!r} contradicts {arch} with these model_args, which has {ours!r}")
+            raise Error(
+                f"{key} {data[key]!r} contradicts {arch} with these model_args, which has {ours!r}: correct one "
+                "of them in config.json"
+            )
     labels = _labels(cfg) or (row.labels if config.classes == row.config.classes else ())
     if labels and len(labels) != config.classes:
-        raise Error(f"{len(labels)} label_names for {config.classes} classes")
+        raise Error(f"{len(labels)} label_names for {config.classes} classes: correct num_classes or label_names in config.json")
     licence = cfg.get("license") or row.source.licence
     return Spec(
         name, config, _preprocess(row.preprocess, cfg, config), labels, replace(row.source, dialect="timm", licence=licence)

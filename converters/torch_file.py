@@ -50,7 +50,7 @@ def read(path: Path) -> Any:
     if _is_tar(start):
         raise Error(f"{path} was saved by PyTorch before 0.1.10 (2017), or is a tar file: save it again with a PyTorch since")
     if not _is_pickle(start):
-        raise Error(f"{path} is not a PyTorch file: it does not begin as one")
+        raise Error(f"{path} is not a PyTorch file: it does not begin as one. Check the path, or download it again")
     return torch_legacy.read(path)
 
 
@@ -67,7 +67,7 @@ class Archive:
             )
         self.root = roots[0]
         if strays := [name for name in self.members if not name.startswith(f"{self.root}/")]:
-            raise Error(f"{path} holds {strays[0]!r} beside {self.root}/: two archives in one")
+            raise Error(f"{path} holds {strays[0]!r} beside {self.root}/: two archives in one. Save it again with torch.save")
 
     @property
     def script(self) -> bool:
@@ -78,7 +78,7 @@ class Archive:
         """A member of the saved object, by its name under the root. TorchScript's code may be deflated; nothing inflates it."""
         member = self.members.get(name := f"{self.root}/{name}")
         if member and member.deflated:
-            raise Error(f"{self.path}: {name!r} is deflated: torch.save writes its bytes as they are")
+            raise Error(f"{self.path}: {name!r} is deflated: save it again with torch.save, which does not")
         return member and member.record
 
 
@@ -86,7 +86,10 @@ def _read_zip(archive: Archive) -> Any:
     path, root, known = archive.path, archive.root, dict[str, Storage]()
     order = _content(archive, "byteorder").decode(errors="replace") or "little"  # not said before torch 2.1
     if order not in ("little", "big"):
-        raise Error(f"{path}: {root}/byteorder is {order[:20]!r}, neither little nor big")
+        raise Error(
+            f"{path}: {root}/byteorder is {order[:20]!r}, neither little nor big: torch.save did not write that, "
+            "get the file again"
+        )
 
     def record(key: str) -> Record:
         if (found := archive.find(f"data/{key}")) is None:
@@ -119,7 +122,10 @@ def _content(archive: Archive, name: str) -> bytes:
     if record is None:
         return b""
     if record.size > PICKLE_LIMIT:
-        raise Error(f"{archive.path}: {record.name} has {record.size} bytes, more than {PICKLE_LIMIT}")
+        raise Error(
+            f"{archive.path}: {record.name} has {record.size} bytes, more than {PICKLE_LIMIT}: save the network's "
+            "state_dict alone"
+        )
     return np.asarray(Stored(archive.path, record.offset, np.dtype("u1"), (record.size,), record=record)).tobytes()
 
 

@@ -36,7 +36,7 @@ def read(path: Path) -> Any:
         machine = bare("its writer's machine")
         # torch itself swaps on big machines, and writes little-endian numbers always; who else says otherwise is not believed
         if not isinstance(machine, dict) or machine.get("little_endian") is not True:
-            raise Error(f"{path} says that it is not little-endian, which PyTorch's stream always is")
+            raise Error(f"{path} says that it is not little-endian, which PyTorch's stream always is: download it again")
         names = partial(symbol, script=False, file=path.name)
         found = unpickle(file, end, f"{path}: its object", names, lambda pid: storage(pid, known))
         offsets = _offsets(file, end, path, bare("its keys"), known)

@@ -47,7 +47,11 @@ def opened(path: Path, saved: Any, key: str | None = None) -> Opened:
         raise Several(path, found)
     if not found:
         elsewhere = ", ".join(list(_holders(saved, ""))[:10])
-        hint = f". There are tensors at {elsewhere}: choose with --key NAME (key=...)" if elsewhere else ", nor anywhere in it"
+        hint = (
+            f". There are tensors at {elsewhere}: choose with --key NAME (key=...)"
+            if elsewhere
+            else ", nor anywhere in it: give the file that has them"
+        )
         raise Error(f"{path} holds no weights {'where they usually are' if key is None else f'at {key!r}'}{hint}")
     ((place, chosen),) = found.items()
     others = tuple(other for other, _ in _places(saved, "") if other != place)
@@ -91,7 +95,7 @@ def _at(path: Path, node: Any, key: str) -> Any:
         elif isinstance(node, dict):
             return beginning(path, node, ".".join(steps[n:]), ".")
         else:
-            raise Error(f"{path} has nothing at {key!r}")
+            raise Error(f"{path} has nothing at {key!r}: see `vitjax inspect` for what it holds")
     return node
 
 
@@ -112,7 +116,10 @@ def _tensors(path: Path, place: str, chosen: dict[Any, Any]) -> dict[str, Tensor
         if isinstance(name, str) and isinstance(value, Tensor):
             tensors[name] = value
         elif value is not None and not isinstance(value, int | float | str):
-            raise Error(f"{path}: {_join(place, str(name)[:80])!r} is no tensor but {type(value).__name__}")
+            raise Error(
+                f"{path}: {_join(place, str(name)[:80])!r} is no tensor but {type(value).__name__}: choose with "
+                "--key, or save the tensors alone"
+            )
     return tensors
 
 

@@ -66,7 +66,7 @@ def members(path: Path) -> dict[str, Member]:
         with path.open("rb") as file:
             return _members(file)
     except ValueError as error:
-        raise Error(f"{path} {error}") from error
+        raise Error(f"{path} {error}. Get it again from its publisher") from error
 
 
 def _members(file: IO[bytes]) -> dict[str, Member]:
@@ -96,7 +96,7 @@ def _directory(file: IO[bytes]) -> Span:
     end = file.seek(0, io.SEEK_END) - END.size
     found = END.unpack(_at(file, end, END))
     if found[0] != b"PK\5\6" or found[7]:
-        raise ValueError("does not end as a zip file does: it was cut short or something was appended. Download it again")
+        raise ValueError("does not end as a zip file does: it was cut short or something was appended")
     span = Span(offset=found[6], size=found[5], members=found[4])
     if end >= LOCATOR.size and (locator := LOCATOR.unpack(_at(file, end - LOCATOR.size, LOCATOR)))[0] == b"PK\6\7":
         end -= LOCATOR.size + END64.size
@@ -170,4 +170,4 @@ def _at(file: IO[bytes], offset: int, layout: struct.Struct) -> bytes:
         data = file.read(layout.size)
         if len(data) == layout.size:
             return data
-    raise ValueError("is cut short: download it again")
+    raise ValueError("is cut short")

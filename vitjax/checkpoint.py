@@ -123,11 +123,11 @@ def restore_spec(path: epath.PathLike) -> Spec:
     """The spec of a checkpoint folder."""
     path = epath.Path(path)
     if not (path / SPEC).exists():
-        raise Error(f"{path} is not a checkpoint folder: there is no {SPEC} in it")
+        raise Error(f"{path} is not a checkpoint folder: no {SPEC} is in it. Make one with `vitjax convert`")
     try:
         return spec_from_json((path / SPEC).read_text(encoding="utf-8"), str(path / SPEC))
     except UnicodeDecodeError as error:
-        raise Error(f"{path / SPEC} is not UTF-8 text: {error}") from error
+        raise Error(f"{path / SPEC} is not UTF-8 text: {error}. {AGAIN}") from error
 
 
 def restore_tokenizer(path: epath.PathLike, verify: bool = True) -> str | None:
@@ -143,7 +143,7 @@ def restore_tokenizer(path: epath.PathLike, verify: bool = True) -> str | None:
     try:
         return file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise Error(f"{file} is not UTF-8 text: {error}") from error
+        raise Error(f"{file} is not UTF-8 text: {error}. {AGAIN}") from error
 
 
 def stored(path: epath.PathLike) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -171,7 +171,7 @@ def restore(
     wanted = {name: tuple(leaf.shape) for name, leaf in flat.items()}
     if wrong := sorted(set(found) ^ set(wanted) | {name for name in set(found) & set(wanted) if found[name][0] != wanted[name]}):
         lines = [f"{name}: found {found.get(name, ['nothing'])[0]}, expected {wanted.get(name, 'nothing')}" for name in wrong]
-        raise Error(f"{path}: the parameters do not belong to its {SPEC}:\n  " + "\n  ".join(lines))
+        raise Error(f"{path}: the parameters do not belong to its {SPEC}; convert or download it again:\n  " + "\n  ".join(lines))
     expected = manifest.read(path) if verify else None
     if expected is not None and expected.spec != fingerprint(path):
         raise Error(f"{path} is damaged: {SPEC} is not as it was written. {AGAIN}")

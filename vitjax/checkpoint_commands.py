@@ -110,7 +110,7 @@ def verify(args: argparse.Namespace) -> None:
     if left := sorted({name.removeprefix("stage/") for name in reference} - known):
         print(f"not compared, because there is no such stage here: {', '.join(left)}", file=sys.stderr)
     if off := [stage.name for stage in found if not stage.good]:
-        raise Error(f"{len(off)} of {len(found)} stages are off; the first is {off[0]}")
+        raise Error(f"{len(off)} of {len(found)} stages are off; the first is {off[0]}: see what differs there, such as an eps")
     if args.check and checkpoint.exists(args.model) and os.access(args.model, os.W_OK):
         stages.record(args.model, args.reference, model.dtype, found)
 

@@ -102,9 +102,9 @@ class Spec:
     def __post_init__(self) -> None:
         check_types(self)
         if self.labels and not isinstance(self.config, ViTConfig):
-            raise Error(f"{self.name}: {self.config.kind} has no classes, so it has no labels")
+            raise Error(f"{self.name}: {self.config.kind} has no classes, so it has no labels: leave labels out")
         if self.labels and len(self.labels) != self.config.classes:
-            raise Error(f"{self.name}: {len(self.labels)} labels for {self.config.classes} classes")
+            raise Error(f"{self.name}: {len(self.labels)} labels for {self.config.classes} classes: give one for each, or none")
 
     @property
     def vit(self) -> ViTConfig:
@@ -135,7 +135,7 @@ def spec_from_json(text: str, where: str) -> Spec:
     try:
         data = as_object(json.loads(text), where)
     except ValueError as error:
-        raise Error(f"{where} is not JSON: {error}") from error
+        raise Error(f"{where} is not JSON: {error}. Mend it, or convert again") from error
     data = dict(data)
     if (version := data.pop("format", None)) != FORMAT:
         raise Error(f"{where} has format {version!r}; this vitjax reads format {FORMAT}: upgrade vitjax, or convert again")

@@ -87,7 +87,10 @@ def choose(where: str, names: Sequence[str], groups: Groups = WEIGHTS) -> list[s
             if len(found) > 1:
                 raise Error(f"{where} holds several weight files: {', '.join(found)}. Download one of them, and give its path")
             return [*found, *(name for name in names if any(fnmatchcase(name, other) for other in others))]
-    raise Error(f"{where} holds no weights that vitjax knows: there is none of {', '.join(first for first, *_ in WEIGHTS)} in it")
+    raise Error(
+        f"{where} holds no weights that vitjax knows: there is none of "
+        f"{', '.join(first for first, *_ in WEIGHTS)} in it. Give the path of a file instead"
+    )
 
 
 def clip_vocabulary(fetch: bool) -> Path | None:

@@ -208,7 +208,7 @@ def _convert_to(folder: Path, name: str, published: bool) -> None:
     def sha256() -> str:
         found = converters.sha256(src, how.get("key"))
         if source.sha256 not in ("", found):
-            raise Error(f"{file} is not the file that was published as {name}: its sha256 is not {source.sha256}")
+            raise Error(f"{file} is not the file that was published as {name}: its sha256 is not {source.sha256}. Remove it")
         return found
 
     with tqdm(desc=f"converting {src.name}", unit="layer") as bar:

@@ -89,9 +89,9 @@ class ViTConfig(Blocks):
         if self.distilled and not (self.registers and self.pool == "token" and not self.representation):
             raise Error("distilled=True needs registers=1 and pool='token', without a representation: its heads see two tokens")
         if self.rotary and self.head_width % 4:
-            raise Error(f"rotary=True needs heads whose width is a multiple of 4, not {self.head_width}: a pair for each axis")
+            raise Error(f"rotary=True needs heads whose width is a multiple of 4, not {self.head_width}: change width or heads")
         if self.rotary_grid is not None and (not self.rotary or min(hw(self.rotary_grid)) < 1):
-            raise Error(f"rotary_grid {self.rotary_grid} is for rotary=True, and of at least one patch a side")
+            raise Error(f"rotary_grid {self.rotary_grid} must be of at least one patch a side, and is for rotary=True only")
         if not self.registers:  # one spelling of the same
             object.__setattr__(self, "positions", "all" if self.positions == "cls" else self.positions)
         if not (self.registers and self.cls):
@@ -153,7 +153,7 @@ class TextConfig(Blocks):
     def __post_init__(self) -> None:
         _check(self, ("context", "vocab", "width", "depth", "heads", "mlp"), ("classes",))
         if (self.pool == "eos") != (self.eos is not None) or not 0 <= (self.eos or 0) < self.vocab:
-            raise Error(f"pool='eos' needs eos, an id below {self.vocab}; other ways of pooling need none")
+            raise Error(f"pool='eos' needs eos, an id below {self.vocab}; leave it out for other ways of pooling")
 
     @property
     def head_width(self) -> int:
@@ -199,7 +199,7 @@ def _check(config: ViTConfig | TextConfig, sizes: tuple[str, ...], counts: tuple
     if min(config.eps, config.pool_eps or config.eps) <= 0 or not 0 <= config.drop_path < 1:
         raise Error("eps and pool_eps must be positive, drop_path in [0, 1)")
     if config.width % config.heads:
-        raise Error(f"width {config.width} does not divide into {config.heads} heads")
+        raise Error(f"width {config.width} does not divide into {config.heads} heads: change one of them")
 
 
 Config = ViTConfig | TextConfig | CLIPConfig

@@ -44,7 +44,7 @@ def zero_shot(args: argparse.Namespace) -> None:
     clip = hub.load(args.model, verify=args.check)
     if not isinstance(clip, CLIP):
         own = "it has classes of its own: vitjax classify. " if isinstance(clip, Model) and clip.config.classes else ""
-        raise Error(f"{clip.spec.name} is no CLIP, which has an image and a text tower: {own}`vitjax list` shows kinds")
+        raise Error(f"{clip.spec.name} is no CLIP, which has an image and a text tower: {own}see `vitjax list` for kinds")
     classifier = clip.classifier(labels, templates)
     _rank(args, found, clip.spec.preprocess, labels, lambda x: clip.probabilities(x, classifier))
 

@@ -64,7 +64,7 @@ def open_image(source: Picture) -> Image.Image:
     elif isinstance(source, str | os.PathLike):
         image, name = header(read_bytes(source), str(source)), str(source)
     else:
-        raise Error(f"a picture is a PIL image, a path or a uint8 array, not {type(source).__name__}")
+        raise Error(f"a picture must be a PIL image, a path or a uint8 array, not {type(source).__name__}")
     rgb = to_rgb(image, name)
     return rgb.copy() if rgb is image else rgb  # a picture by itself, not the caller's own, nor one that is still a file
 
@@ -123,7 +123,7 @@ def to_rgb(image: Image.Image, name: str) -> Image.Image:
     if image.mode in ("F", "LAB"):
         raise Error(f"{name} has mode {image.mode}, which has no defined RGB; convert it first")
     if 0 in image.size:
-        raise Error(f"{name} has no pixels: it is {image.width} x {image.height}")
+        raise Error(f"{name} has no pixels: it is {image.width} x {image.height}; leave it out")
     try:
         if image.mode.startswith("I"):
             return Image.fromarray(_high_byte(np.asarray(image))).convert("RGB")

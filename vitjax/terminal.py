@@ -20,7 +20,7 @@ def _lines(path: str) -> list[str]:
     try:
         text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a NUL in the path
-        raise Error(f"cannot read the lines of {path!r}: {error}; @FILE is a file of UTF-8 text") from error
+        raise Error(f"cannot read the lines of {path!r}: {error}; @FILE must be a file of UTF-8 text") from error
     if not text:
         raise Error(f"{path} is empty: write one to a line")
     return text.removesuffix("\n").split("\n")

@@ -71,7 +71,7 @@ class Tokenizer:
         """A text or a list of them as the (B, context) int32 that a network takes."""
         texts = [texts] if isinstance(texts, str) else texts
         if not isinstance(texts, Sequence) or isinstance(texts, bytes | bytearray):
-            raise Error(f"texts are a string or a list of strings, not {type(texts).__name__}")
+            raise Error(f"texts must be a string or a list of strings, not {type(texts).__name__}")
         if wrong := [text for text in texts if not isinstance(text, str)]:
             raise Error(f"a text is a string, not {type(wrong[0]).__name__}; give a list of strings")
         if not texts:

@@ -47,7 +47,7 @@ def architecture(name: str) -> Config:
         return VARIANTS[name]
     for pattern, why in REFUSED.items():
         if fnmatchcase(name, pattern):
-            raise Error(f"{name} is known to its publisher, not here: {why}; `vitjax list` shows what is")
+            raise Error(f"{name} is known to its publisher, not here: {why}; see `vitjax list` for what is")
     raise unknown("architecture", name, VARIANTS)
 
 
@@ -69,7 +69,7 @@ def resolve(name: str) -> str:
     architecture(arch)
     published = [known for known in WEIGHTS if architecture_of(known) == arch and "/" not in known]
     if not published:
-        raise Error(f"{arch} has no published weights; vitjax.create({arch!r}) makes it with random ones")
+        raise Error(f"{arch} has no published weights; make it with random ones: vitjax.create({arch!r})")
     if tag:
         raise unknown("weights", name, published)
     return published[0]

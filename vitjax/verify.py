@@ -45,7 +45,7 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files if name in INPUTS or name.startswith("stage/")}
     except (OSError, ValueError, EOFError) as error:
-        raise Error(f"{path} is not an .npz of arrays: {error}") from error
+        raise Error(f"{path} is not an .npz of arrays: {error}. Write it with numpy.savez") from error
 
 
 def verify(model: Model | CLIP | TextModel, reference: Mapping[str, np.ndarray]) -> list[Stage]:
@@ -58,14 +58,17 @@ def verify(model: Model | CLIP | TextModel, reference: Mapping[str, np.ndarray])
     inputs: list[Any] = [np.asarray(reference[name], INPUTS[name]) for name in names]
     ours = model.stages(*inputs)
     if not set(theirs) & set(ours):
-        raise Error(f"the reference has no stage of {model.spec.name}, which are {', '.join(ours)}")
+        raise Error(f"the reference has no stage of {model.spec.name}, give some of these: {', '.join(ours)}")
     tolerance = FULL if variants.parameters(model.spec.config) >= FULL_SIZE else SMALL
     return [_compare(name, np.asarray(array), theirs[name], tolerance) for name, array in ours.items() if name in theirs]
 
 
 def _compare(name: str, ours: np.ndarray, theirs: np.ndarray, tolerance: float) -> Stage:
     if ours.shape != theirs.shape:
-        raise Error(f"stage {name} is {list(ours.shape)} here, {list(theirs.shape)} in the reference")
+        raise Error(
+            f"stage {name} is {list(ours.shape)} here, {list(theirs.shape)} in the reference: take the same "
+            "variant, and the same pictures"
+        )
     a, b = ours.astype(np.float64), theirs.astype(np.float64)
     return Stage(name, float(np.abs(a - b).max()), float(np.abs(b).max()), tolerance)
 

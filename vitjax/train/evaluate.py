@@ -122,4 +122,4 @@ def goodness(metrics: Mapping[str, float]) -> float:
         for prefix in ("ema/", ""):
             if all(prefix + name in metrics for name in names):
                 return sum(metrics[prefix + name] for name in names) / len(names)
-    raise Error(f"these metrics cannot be compared: {', '.join(metrics)}; top1 or recall is missing")
+    raise Error(f"these metrics cannot be compared: {', '.join(metrics)}; they must have top1 or recall")

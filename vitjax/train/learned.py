@@ -30,7 +30,7 @@ def split(recipe: Recipe, params: Params) -> tuple[Params, Params]:
     leaves = flat(params)
     for pattern in recipe.train:
         if not any(fnmatchcase(path, pattern) for path in leaves):
-            raise Error(f"train: no parameter is called {pattern!r}; they are:\n  " + "\n  ".join(leaves))
+            raise Error(f"train: no parameter is called {pattern!r}; name some of these:\n  " + "\n  ".join(leaves))
     learned = {path for path in leaves if any(fnmatchcase(path, pattern) for pattern in recipe.train)}
     return _tree(leaves, learned), _tree(leaves, leaves.keys() - learned)
 

@@ -77,7 +77,7 @@ def fitted(recipe: Recipe, spec: Spec, labels: tuple[str, ...]) -> Spec:
         spec = replace(spec, preprocess=replace(spec.preprocess, crop=recipe.crop_pct))
     if isinstance(config, ViTConfig) and (not labels or (spec.labels, config.classes) != (labels, len(labels))):
         if not labels:
-            raise Error(f"{recipe.data} has no classes to learn: a classifier needs class folders, or a column of labels")
+            raise Error(f"{recipe.data} has no classes to learn: give one with class folders, or with a column of labels")
         spec = surgery.headed(spec, len(labels), labels)
     name = f"{spec.name.partition('.')[0]}.{recipe.out.rstrip('/').rpartition('/')[2]}"
     source = Source(origin=f"vitjax.train: {recipe.model} on {recipe.data}", licence=recipe.licence, reference="vitjax")
@@ -90,7 +90,8 @@ def pooled(recipe: Recipe, spec: Spec) -> Spec:
         return spec
     if spec.vit.pool not in ("token", "mean") or spec.vit.norm == "none" or spec.vit.distilled:
         raise Error(
-            f"pool = {recipe.pool!r} does not go with {spec.name}, which has more behind its blocks than a norm and a head"
+            f"pool = {recipe.pool!r} does not go with {spec.name}, which has more behind its blocks than a norm "
+            "and a head: leave pool out"
         )
     return replace(spec, config=replace(spec.vit, pool=recipe.pool, norm="after" if recipe.pool == "mean" else "before"))
 

@@ -139,7 +139,7 @@ def read(name: str, overrides: Iterable[str] = ()) -> Recipe:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise Error(f"{path} is not a recipe: {error}") from error
+        raise Error(f"{path} is not a recipe: {error}. Write TOML, as in those of the package") from error
     said = dict(map(_override, overrides))
     if {"steps", "epochs"} & set(said):  # in another unit than the file's
         data = {key: value for key, value in data.items() if key not in ("steps", "epochs", "warmup")}

@@ -67,7 +67,11 @@ def dataset(recipe: Recipe) -> Dataset:
         if source is not None and not len(source):
             raise Error(f"{what} has no examples, or what it holds out has none; give a folder with {KINDS}")
     if bool(data.labels) == captions:
-        wish = "classes, but no captions, which loss = contrastive needs" if captions else "captions: set loss = contrastive"
+        wish = (
+            "classes, but no captions, which loss = contrastive needs: set loss = softmax"
+            if captions
+            else "captions: set loss = contrastive"
+        )
         raise Error(f"{recipe.data} has {wish}")
     return data
 

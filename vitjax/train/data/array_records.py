@@ -46,7 +46,9 @@ class About:
         check_types(self)
         for name, count in self.shards.items():
             if os.path.basename(name) != name or type(count) is not int or count < 1:
-                raise Error(f"{name!r}: {count!r} is not a file beside it and how many records that has")
+                raise Error(
+                    f"{name!r}: {count!r} must be a file beside it and how many records that has; pack the pictures again"
+                )
 
 
 @dataclass(frozen=True)

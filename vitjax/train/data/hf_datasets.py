@@ -38,7 +38,8 @@ class Rows:
         text = text[0] if isinstance(text, list) and text else text
         if not content or not isinstance(label, int) or not isinstance(text, str) or not 0 <= label < max(self.classes, 1):
             raise Error(
-                f"{name} lacks something: its label is {label!r}, its text {text!r}, its picture {'there' if content else 'not'}"
+                f"{name} lacks something: its label is {label!r}, its text {text!r}, its picture "
+                f"{'there' if content else 'not'}; leave it out, and save again"
             )
         return Example(content, label, text, picture.get("path") or name)
 

@@ -89,7 +89,7 @@ def _part(place: Path, part: Part, shards: int, work: Work) -> int:
             (place / file).unlink()
     if not counts:
         first = "".join(f"; {why}" for why in list(work.unreadable.values())[:1])
-        raise Error(f"{work.folder} has no picture that can be read{first}")
+        raise Error(f"{work.folder} has no picture that can be read: fetch them again{first}")
     array_records.write_about(place, part.labels, counts)
     return len(counts)
 

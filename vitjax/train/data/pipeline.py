@@ -51,7 +51,7 @@ class Piece(NamedTuple):
 def order(recipe: Recipe, step: int, count: int) -> np.ndarray:
     """Which of `count` examples a step sees. Each epoch has an order of its own; what fills no batch waits for the next."""
     if recipe.batch > count:
-        raise Error(f"batch {recipe.batch} is more than the {count} pictures there are to learn from")
+        raise Error(f"batch {recipe.batch} is more than the {count} pictures there are to learn from: give a smaller one")
     epoch, place = divmod(step, count // recipe.batch)
     with _SHUFFLING:
         shuffled = _shuffled(recipe.seed, epoch, count)
