@@ -63,7 +63,8 @@ class Archive:
         if len(roots) != 1:
             some = ", ".join(roots or list(self.members)[:3]) or "nothing"
             raise Error(
-                f"{path} holds {len(roots)} saved objects (X/data.pkl), not one, among {some}: torch.save did not write it"
+                f"{path} holds {len(roots)} saved objects (X/data.pkl), not one, among {some}: torch.save did not "
+                "write it. Save it again"
             )
         self.root = roots[0]
         if strays := [name for name in self.members if not name.startswith(f"{self.root}/")]:

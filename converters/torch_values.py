@@ -223,7 +223,9 @@ def plain(value: object, place: Callable[[View], Stored], path: Path) -> Any:
 
     def copy(value: object, depth: int) -> Any:
         if next(left, None) is None:
-            raise Error(f"{path} describes more than {NODE_LIMIT} values, repetitions counted: torch.save did not write that")
+            raise Error(
+                f"{path} describes more than {NODE_LIMIT} values, repetitions counted: torch.save did not write that. Save it again"
+            )
         if depth > DEPTH_LIMIT:
             raise Error(
                 f"{path} holds containers nested deeper than {DEPTH_LIMIT}, or in themselves: save the network's state_dict alone"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import html
+import keyword
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -11,9 +13,10 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 CHAPTERS = {  # and the files whose errors are in each, in this order
-    "Names, downloads, checkpoint folders": "hub download checkpoint checkpoint_commands manifest draft orbax config values variants",
-    "Networks": "networks surgery model clip_model attention mesh verify",
-    "Pictures and texts": "preprocess pictures tokenizer picture_commands features rows terminal catalogue",
+    "Names, downloads, this machine": "hub download variants catalogue cache doctor",
+    "Checkpoint folders": "checkpoint checkpoint_commands manifest draft orbax arrays config values",
+    "Networks": "networks surgery model clip_model attention attention_maps mesh hardware verify",
+    "Pictures and texts": "preprocess pictures tokenizer picture_commands features rows terminal",
     "Which network a file holds": "converters/__init__ identify mapping dialect wrappers",
     "Files": "files json_file safetensors_file npz_file zip_file stored",
     "PyTorch files": "torch_file torch_legacy torch_names torch_pickle torch_values",
@@ -23,21 +26,32 @@ CHAPTERS = {  # and the files whose errors are in each, in this order
     "birder, Google, BAAI": "birder birder_settings google google_trees eva",
     "Training": "",  # vitjax/train/
 }
-NEXT = re.compile(  # an instruction, or what there is instead
-    r"\b(add|again|ask|cast|check|choose|convert|download|export|fetch|get|give|go on|install|leave|load|make|merge|move|name|only|"
-    r"pack|pass|pip install|remove|rename|run|save|say|see|set|show|shrink|take|try|upgrade|use|wait|write|closest)s?\b",
+VERBS = """
+    add ask cast change check choose convert correct download export fetch get give install leave load look make mend merge move
+    name pack pass remove rename run save say see set show shrink take try update upgrade use wait write
+"""
+# An instruction, or what would be right; or what is filled in is one.
+NEXT = re.compile(
+    rf"\b({'|'.join(VERBS.split())}|goes? on|only|must|should|needs?|one of|closest|known are)\b"
+    r"|\{(hint|by_hand|wish|next_|take|how|_advice\(error\))\}",
     re.IGNORECASE,
 )
-
+NO_VERB = re.compile(r"\{(?!(hint|by_hand|wish|next_|take|how|_advice)\b)[^{}]*\}|\w+\.\w+ (did not write|writes)")
+SPACE = "\N{MIDDLE DOT}"  # in what is filled in: it stays one word
+INNER = re.compile(r"\{(str\()?error\b|\{next\(iter\(rows\.missing|\{reason\}")  # it ends with another one, which says what to do
+# Said within another error, which says what to do: by the self-test of `vitjax doctor`, and by download.address.
+INSIDE = (
+    *("{file.name} is taken for", "logits are {off}", "parameters are not what"),
+    *("the connection ended after", "the connection broke"),
+)
 INTRODUCTION = """# Errors
 
-Whatever you can cause and mend is a `vitjax.Error`, and says three things: what was wrong, where, and the next step. On the command line
-it is one line on stderr, with exit code 1; `vitjax --debug ...` shows where in the code it happened. Anything else that is raised is a bug of
-vitjax: please report it.
+Whatever you can cause and mend is a `vitjax.Error`, and says three things: what was wrong, where, and the next step. On the
+command line it is one line on stderr, with exit code 1; `vitjax --debug ...` shows where in the code it happened. Anything else
+that is raised is a bug of vitjax: please report it.
 
-These are the {count} messages there are, read from the code when this page was built. What is filled in is in *italics*, **the next step is
-in bold**. A message often ends a longer one, which begins with the file that it is about. `vitjax doctor` says what is installed, which
-devices there are, and whether a self-test passes.
+These are the {count} messages there are, read from the code when this page was built. What is filled in is in *italics*,
+**the next step is in bold**. A message often stands in a longer one, which begins with the file that it is about.
 """
 
 
@@ -54,6 +68,11 @@ class Message(NamedTuple):
         return self.file.relative_to(ROOT).with_suffix("").as_posix()
 
     @property
+    def inside(self) -> bool:
+        """Whether it is seen within another one only."""
+        return self.text.startswith(INSIDE)
+
+    @property
     def passes_on(self) -> bool:
         """Whether it only says where another error happened."""
         return not re.search(r"[a-z]{2}", re.sub(r"\{[^{}]*\}", "", self.text))
@@ -61,8 +80,20 @@ class Message(NamedTuple):
     @property
     def next_step(self) -> str:
         """The part that says what to do; "" if there is none."""
-        parts = re.split(r"(?<=[;:.(])\s+", self.text)
-        return next((part for part in reversed(parts) if NEXT.search(re.sub(r"\{[^{}]*\}", "", part))), "")
+        parts = re.split(r"(?<=[;:.,(])\s+", self.text)
+        first = next((at for at, part in enumerate(parts) if at and _instructs(part)), None)
+        if first is None:
+            return self.text if _instructs(self.text) else ""
+        return self.text[self.text.index(parts[first], len(" ".join(parts[:first]))) :]
+
+    @property
+    def complete(self) -> bool:
+        """Whether it says what to do, itself or in what it passes on."""
+        return self.passes_on or bool(self.next_step) or bool(INNER.search(self.text))
+
+
+def _instructs(text: str) -> bool:
+    return bool(NEXT.search(NO_VERB.sub("", text)))
 
 
 def messages(root: Path = ROOT) -> list[Message]:
@@ -95,7 +126,7 @@ def _shown(node: ast.expr, texts: dict[str, str]) -> str:
     """An expression as a text, in braces what is known only when it is raised."""
     match node:
         case ast.Constant(value=str(text)):
-            return text
+            return text.replace("{}", f"{{{SPACE}}}")
         case ast.Name(id=name) if name in texts:
             return texts[name]
         case ast.JoinedStr(values=parts):
@@ -106,12 +137,12 @@ def _shown(node: ast.expr, texts: dict[str, str]) -> str:
             return _shown(value, texts)
         case ast.IfExp(body=body, orelse=orelse):
             return f"{_shown(body, texts)}{{or}}{_shown(orelse, texts)}"
-    return "{" + re.sub(r"[{}]", "", ast.unparse(node)) + "}"
+    return "{" + re.sub(r"[{}]", "", ast.unparse(node)).replace(" ", SPACE) + "}"
 
 
 def page(root: Path = ROOT) -> str:
     """The page, as Markdown: each message with its next step in bold."""
-    found = [message for message in messages(root) if not message.passes_on]
+    found = [message for message in messages(root) if not (message.passes_on or message.inside)]
     lines = [INTRODUCTION.format(count=sum(message.kind == "Error" for message in found))]
     for chapter in CHAPTERS:
         inside = [message for message in found if chapter_of(message) == chapter]
@@ -146,29 +177,22 @@ def _markdown(message: Message) -> str:
 
 def _readable(text: str) -> str:
     """Text for a page: what is filled in by its name, in italics."""
-    parts = re.split(r"\{([^{}]*)\}", " ".join(text.split()) if text.strip() == text else re.sub(r"\s+", " ", text))
-    for at, part in enumerate(parts):
-        parts[at] = (
-            f"<var>{html.escape(_name(part))}</var>"
-            if at % 2
-            else re.sub(r"([\\*_`|\[\]])", r"\\\1", html.escape(part, quote=False))
-        )
-    return "".join(parts)
+    parts = re.split(r"\{([^{}]*)\}", re.sub(r"\s+", " ", text))
+    return "".join(f"<var>{html.escape(_name(part))}</var>" if at % 2 else _escaped(part) for at, part in enumerate(parts))
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([\\*_|\[\]])", r"\\\1", html.escape(text, quote=False))
 
 
 def _name(expression: str) -> str:
     """A word for what an expression gives."""
-    if expression == "or":
-        return "/"
-    inner = re.search(r"\.join\((.*)\)$", expression)
-    if inner:
+    if expression in ("or", SPACE):
+        return "/" if expression == "or" else "{}"
+    if inner := re.search(r"\.join\((.*)\)$", expression):
         return f"{_name(inner[1])}, ..."
-    if re.match(r"len\(", expression):
-        return "number"
+    if expression.startswith(("len(", "_advice(")):
+        return "number" if expression.startswith("len(") else ", and what to try"
     names = re.findall(r"[a-z_]{2,}", re.sub(r"\[[^\]]*\]|'[^']*'", "", expression))
-    names = [
-        name
-        for name in names
-        if name not in ("self", "sorted", "type", "str", "list", "next", "iter", "for", "in", "if", "map", "min", "max")
-    ]
+    names = [name for name in names if not keyword.iskeyword(name) and not hasattr(builtins, name) and name != "self"]
     return names[-1].strip("_").replace("_", " ") if names else expression.lower().replace("_", " ")

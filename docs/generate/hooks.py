@@ -12,7 +12,7 @@ from mkdocs.structure.files import File
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from docs.generate import errors, include, links, models, notebooks, recipes
+from docs.generate import errors, include, links, models, notebooks, recipes  # noqa: E402
 
 LOG = logging.getLogger("mkdocs.hooks.vitjax")
 SOURCE = ROOT / "build/docs/source/vitjax"  # the package as it is installed, for the API reference

@@ -14,8 +14,14 @@ def page() -> str:
         [
             "# Models",
             "",
-            f"{len(models)} architectures, {len(published)} published checkpoints; `vitjax list PATTERN` and `vitjax list PATTERN --pretrained` "
-            "print the same. An architecture's name alone loads its first checkpoint, and preprocessing, labels and licence come with it.",
+            f"{len(models)} architectures, {len(published)} published checkpoints; `vitjax list PATTERN` and "
+            "`vitjax list PATTERN --pretrained` "
+            "print the same. An architecture's name alone loads its first checkpoint, and preprocessing, labels and "
+            "licence come with it.",
+            "",
+            "## Measured parity",
+            "",
+            "<!-- include: README.md#The models -->",
             "",
             "## Architectures",
             "",

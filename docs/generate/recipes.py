@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "vitjax/train/recipes"
+INTRODUCTION = """A recipe is a TOML file. Those below are in the package, and run by their name:
+`python -m vitjax.train NAME key=value ...`. What its publisher reports of a recipe is a claim of theirs, until it says that it
+was repeated here. [Fine-tuning](fine_tuning.md) says what the keys are and what comes out, [Pods](pods.md) how to plan and
+start a large one."""
 
 
 class Card(NamedTuple):
@@ -22,7 +27,7 @@ class Card(NamedTuple):
 def card(path: Path) -> Card:
     """The comment at the head of a recipe, taken apart."""
     text = path.read_text(encoding="utf-8")
-    lines = [line[1:] for line in text[: re.search(r"^[^#]", text, re.MULTILINE).start()].splitlines()]
+    lines = [line[1:] for line in itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())]
     commands = [line.strip() for line in lines if line.startswith("   ")]
     prose = [line.strip() for line in lines if not line.startswith("   ")]
     what = prose[0].rstrip(":")
@@ -38,17 +43,7 @@ def cards() -> list[Card]:
 def page() -> str:
     """The page, as Markdown."""
     found = cards()
-    lines = [
-        "# Recipes",
-        "",
-        "Each is a file in the package, `python -m vitjax.train NAME key=value ...` runs it. What is published",
-        "",
-    ]
-    lines[2] = (
-        "A recipe is a TOML file; those below are in the package, and run by their name: `python -m vitjax.train NAME key=value ...`. "
-        "What a recipe's publisher reports is a claim of theirs until it says that it was repeated here. "
-        "[Fine-tuning](fine_tuning.md) says what the keys are, and what comes out; [Pods](pods.md) how to plan and start a large one."
-    )
+    lines = ["# Recipes", "", INTRODUCTION, ""]
     lines += ["| recipe | what | command |", "|---|---|---|"]
     lines += [f"| [`{c.name}`](#{c.name}) | {c.what} | `{c.commands[0]}` |" for c in found]
     for c in found:
