@@ -104,7 +104,7 @@ def _fields(data: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, A
 
 def _config(model: Mapping[str, Any]) -> CLIPConfig:
     if "multimodal_cfg" in model:
-        raise Error("multimodal_cfg is not supported, as of CoCa, which writes texts: only text_cfg and vision_cfg")
+        raise Error("multimodal_cfg is not supported: CoCa writes texts; give a network without it")
     known(model, MODEL)
     quick, width = bool(model.get("quick_gelu", False)), model["embed_dim"]
     image, text = _fields(model["vision_cfg"], VISION), _fields(model["text_cfg"], TEXT)
@@ -144,7 +144,7 @@ def _timm(cfg: Mapping[str, Any], width: int) -> ViTConfig:
         variants.architecture(name)  # says why, if it knows
         raise unknown("timm_model_name", name, variants.TIMM)
     if _size(cfg["image_size"]) != row.image:  # open_clip builds it without asking for a size
-        raise Error(f"image_size {cfg['image_size']} is not supported for {name}: only {row.image}")
+        raise Error(f"image_size {cfg['image_size']} is not that of {name}, {row.image}: correct one of them")
     if projection not in ("none", "linear", "head"):
         raise Error(f"timm_proj {projection!r} is not supported: only linear, none, or timm's own head")
     late = projection == "linear"
@@ -154,7 +154,10 @@ def _timm(cfg: Mapping[str, Any], width: int) -> ViTConfig:
     bias = projection == "head" or bool(cfg["timm_proj_bias"])
     tower = replace(tower, classes=0 if projection == "none" else width, head_bias=bias or projection == "none")
     if is_native(tower):
-        raise Error(f"timm_proj without a bias is not supported for {name}: only with one")
+        raise Error(
+            f"timm_proj without a bias is not supported for {name}: that is open_clip's own tower under other "
+            "names; leave out timm_model_name"
+        )
     return tower
 
 

@@ -195,7 +195,9 @@ def _eva_network(args: Mapping[str, Any]) -> dict[str, Any]:
     after = args["global_pool"] == "avg" if after is None else after
     before = not after if before is None else before
     if before and after:
-        raise Error("use_post_transformer_norm and use_fc_norm are not supported together: only one of them")
+        raise Error(
+            "use_post_transformer_norm and use_fc_norm are not supported together: vitjax has one final norm, set one of them"
+        )
     gated, post, rotary, grid = (args[key] for key in ("swiglu_mlp", "use_post_norm", "use_rot_pos_emb", "ref_feat_shape"))
     mapped, learned = args["global_pool"] == "map", "patches" if args["no_embed_class"] else "all"
     return dict(

@@ -224,7 +224,7 @@ def plain(value: object, place: Callable[[View], Stored], path: Path) -> Any:
     def copy(value: object, depth: int) -> Any:
         if next(left, None) is None:
             raise Error(
-                f"{path} describes more than {NODE_LIMIT} values, repetitions counted: torch.save did not write that. Save it again"
+                f"{path} describes more than {NODE_LIMIT} values, repetitions counted, which torch.save does not: save it again"
             )
         if depth > DEPTH_LIMIT:
             raise Error(
