@@ -100,7 +100,11 @@ def sha256(src: str | os.PathLike, key: str | None = None) -> str:
 
 
 def export(spec: Spec, params: Mapping[str, Any], out: str | os.PathLike, dialect: str = "timm") -> Path:
-    """Write parameters in another library's spelling: to a .safetensors or .npz file, or to a folder with its settings, too."""
+    """Write parameters in another library's spelling: to a .safetensors or .npz file, or to a folder with its settings, too.
+
+    dialect: one of DIALECTS. What comes is the path of the weights. What was imported goes back bit for bit, in the dtype it has.
+    Raises: Error where that library has no such network, or its settings cannot say it: a bare file takes the tensors alone.
+    """
     spelling, out = named_dialect(dialect), Path(out)
     bare = out.suffix in (".safetensors", ".npz")
     ours = {path: np.asarray(leaf) for path, leaf in flatten_dict(dict(params), sep="/").items()}

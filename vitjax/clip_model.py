@@ -170,7 +170,7 @@ class CLIP:
         return logits, logits.T
 
     def logits(self, images: Float[Array, "B E"], texts: Float[Array, "T E"]) -> Float[Array, "B T"]:
-        """How well features of length 1 fit each other, on the learned scale (and with SigLIP's learned bias)."""
+        """How well features of length 1 fit each other: (B, T) on the learned scale (with SigLIP's learned bias), float32."""
         return apply(self.module, "logits", {k: v for k, v in self.params.items() if k.startswith("logit_")}, images, texts)
 
     def classifier(self, labels: Sequence[str], templates: Sequence[str] = PLAIN) -> Classifier:
@@ -193,7 +193,7 @@ class CLIP:
         return ranked(images, known.labels, np.asarray(self.probabilities(self.preprocess(images), known)), top)
 
     def probabilities(self, x: Images, classifier: Classifier) -> Float[Array, "B K"]:
-        """How likely each of a classifier's labels is, for each picture."""
+        """How likely each of a classifier's labels is, (B, labels): a softmax over them, of SigLIP a sigmoid of each."""
         logits = self.logits(self.encode_image(x, normalize=True), classifier.weights)
         return jax.nn.sigmoid(logits) if self.config.sigmoid else jax.nn.softmax(logits)
 

@@ -90,7 +90,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Spec:
-    """Everything about a checkpoint that is not an array."""
+    """Everything about a checkpoint that is not an array: what its spec.json holds."""
 
     name: str
     config: Config

@@ -66,6 +66,8 @@ def load(
     tokenizer: the vocabulary of a CLIP that comes without: OpenAI's bpe_simple_vocab_16e6.txt.gz, or anyone's tokenizer.json.
     dialect, key, reference, act: of a file, as in `vitjax.converters.convert`: in whose spelling it is, which of its sets of
         weights, whose numbers, and run how.
+    Raises: Error for a name that is not known (with the closest), what cannot be downloaded, read or verified, and options that
+        do not go with the checkpoint.
     """
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
@@ -155,7 +157,11 @@ def create(
     attention: Option = "auto",
     seed: int = 0,
 ) -> Any:
-    """An architecture with random parameters, float32; `dtype` is that of the computation, `attention` as `load` has it."""
+    """An architecture with random parameters, float32: a Model, or of two towers a CLIP. Nothing is downloaded.
+
+    name: "architecture"; one that is not known is an Error with the closest. classes, image: others than the architecture's.
+    dtype: of the computation. attention: as `load` has it. seed: the same one gives the same parameters.
+    """
     from . import converters
 
     found = converters.named(name)

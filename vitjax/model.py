@@ -151,7 +151,9 @@ def _feature_maps(module: ViT, params: Params, images: Array, blocks: tuple[int,
 class Model:
     """A frozen pair of spec and parameters. It is a pytree whose leaves are the parameters.
 
-    Images are (B, H, W, 3) float, as `preprocess` makes them; `dtype` is that of the computation.
+    Images are (B, H, W, 3) float, as `preprocess` makes them; any other array is an Error that says the shape. `dtype` is that
+    of the computation and of what comes out. Each method is compiled once for each shape. Numbers are those of the library in
+    `spec.source.reference`, to 1e-4 of a stage's largest in float32 (1e-5 for small networks).
     """
 
     spec: Spec
@@ -173,11 +175,14 @@ class Model:
         return choose(self.attention, self.dtype, self.config.head_width)
 
     def preprocess(self, images: Any) -> np.ndarray:
-        """A PIL image, a path, a uint8 array, or a list of these, as the (B, H, W, 3) float32 this network was trained on."""
+        """A PIL image, a path, a uint8 array, or a list of these, as the (B, H, W, 3) float32 this network was trained on.
+
+        As `spec.preprocess` says: resized, cropped, (value / 255 - mean) / std. What cannot be read is an Error that names it.
+        """
         return preprocess(images, self.spec.preprocess)
 
     def __call__(self, x: Images) -> Float[Array, "B K"]:
-        """Logits (B, classes); for a headless model the pooled features (B, width)."""
+        """Logits (B, classes), before any softmax; for a headless model the pooled features, as from `embed`."""
         return apply(self.module, "__call__", self.params, self._images(x))
 
     def forward_features(self, x: Images) -> Float[Array, "B N C"]:
@@ -185,17 +190,18 @@ class Model:
         return apply(self.module, "forward_features", self.params, self._images(x))
 
     def forward_head(self, tokens: Array | np.ndarray, pre_logits: bool = False) -> Float[Array, "B K"]:
-        """Logits from tokens, or with `pre_logits` what enters the head: the pooled features (B, width)."""
+        """Logits (B, classes) from tokens (B, N, width), or with `pre_logits` what enters the head, as from `embed`."""
         return apply(self.module, "forward_head", self.params, jnp.asarray(tokens), options=(pre_logits,))
 
     def embed(self, x: Images) -> Float[Array, "B F"]:
-        """Pooled features (B, width), in one call."""
+        """Pooled features (B, features), which the head takes; `config.features` is the width, or a later layer's."""
         return apply(self.module, _embed, self.params, self._images(x))
 
     def feature_maps(self, x: Images, blocks: Sequence[int] = (-1,), norm: bool = False) -> list[Float[Array, "B h w C"]]:
-        """What the patch tokens are after each of `blocks` (negative counts from the last), as pictures of shape grid.
+        """What the patch tokens are after each of `blocks`: of each (B, rows, columns, width), `config.grid` of them.
 
-        With `norm`, after the final norm too. Equals timm's forward_intermediates, channels last.
+        blocks: from 0, negative ones from the last; an Error where there is none of that number.
+        norm: after the final norm, too. Equals timm's forward_intermediates, channels last.
         """
         return _feature_maps(self.module, self.params, self._images(x), picked(self.config, blocks), norm)
 
@@ -214,7 +220,10 @@ class Model:
         return stages(self.module, _outputs, self.params, self._images(x), names)
 
     def classify(self, images: Any, top: int = 5) -> list[tuple[str, float]] | list[list[tuple[str, float]]]:
-        """The `top` (label, probability) of a picture, best first; for a list of pictures, a list of these."""
+        """The `top` (label, probability) of a picture, best first; for a list of pictures, a list of these.
+
+        Labels are `spec.labels`, or else the numbers of classes. Of a network without a head, an Error.
+        """
         if not self.config.classes:
             raise Error(f"{self.spec.name} has no classifier: load one with classes, or use embed()")
         logits = self(jnp.asarray(self.preprocess(images))).astype(jnp.float32)

@@ -49,7 +49,12 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 
 def verify(model: Model | CLIP | TextModel, reference: Mapping[str, np.ndarray]) -> list[Stage]:
-    """Compare with `reference`: "input" or "ids" or both, and "stage/NAME" arrays. The stages that both have, in our order."""
+    """Compare with `reference`: "input" or "ids" or both, and "stage/NAME" arrays. The stages that both have, in our order.
+
+    "input": pictures (B, H, W, 3) float32, preprocessed; "ids": texts (B, context). Names of stages are those of `model.stages`.
+    A Stage is good within 1e-5 of its largest number, 1e-4 for networks of five million parameters and more.
+    Raises: Error for a reference without these, without a stage in common, or with one of another shape.
+    """
     theirs = {name.removeprefix("stage/"): reference[name] for name in reference if name.startswith("stage/")}
     names = ("ids",) if isinstance(model, TextModel) else ("input", "ids") if isinstance(model, CLIP) else ("input",)
     if not set(names) <= set(reference) or not theirs:

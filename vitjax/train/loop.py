@@ -38,9 +38,9 @@ class Result:
     """What came of it. Stopped before its end, a training goes on when it is run again."""
 
     spec: Spec
-    params: Params
-    step: int
-    finished: bool
+    params: Params  # float32
+    step: int  # the last one that was done
+    finished: bool  # and the checkpoint folder is written
 
 
 def run(recipe: Recipe, overwrite: bool = False, quiet: bool = False) -> Result:
@@ -48,6 +48,10 @@ def run(recipe: Recipe, overwrite: bool = False, quiet: bool = False) -> Result:
 
     The parameters after the last step, or their running mean if there is one, are the result: none are picked by what is held
     out. On several processes all of them call this.
+
+    overwrite: replace the checkpoint folder that is at `recipe.out`. quiet: print nothing.
+    Raises: Error for a recipe, data or network that do not go together, another training at the same place, gradients that are
+        not finite for long, and a disk that is full; the states saved before are whole, and the same call goes on from them.
     """
     place = folder(recipe)
     if first():
