@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "README.md"
 README = PAGE.read_text(encoding="utf-8")
 COMMANDS = [block for block in markdown.blocks(PAGE, "") if re.match(r"(make|pip|python|vitjax) ", block.code)]
-OWN = {"last.pth.tar", "ours", "digits_timm"}  # files and folders of the reader's, or written by the line above
+OWN = {"last.pth.tar", "demo/ours", "demo/digits"}  # files and folders of the reader's, or written by the line above
 
 
 @pytest.fixture
