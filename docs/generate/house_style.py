@@ -29,9 +29,9 @@ class HouseStyle(Extension):
 def listed(text: str, names: set[str]) -> str:
     """A docstring whose lines "name: what it is" about parameters, indented lines after them, are items of a list."""
     lines, inside = list[str](), False
+    text = re.sub(r"(?<=[.;]) (?=\w+(?:, \w+)*: )", lambda at: "\n" if _named(text[at.end() :], names) else " ", text)
     for line in text.splitlines():
-        words = PARAMETER.match(line)
-        if words and (words[1] == "Raises" or set(words[1].lstrip("*").split(", ")) <= names):
+        if words := _named(line, names):
             if not inside and lines and lines[-1]:
                 lines.append("")
             inside = True
@@ -41,6 +41,12 @@ def listed(text: str, names: set[str]) -> str:
             lines += [""] if line else []
         lines.append(line)
     return "\n".join(lines)
+
+
+def _named(line: str, names: set[str]) -> re.Match | None:
+    """How a line begins that is about parameters, or about errors."""
+    words = PARAMETER.match(line)
+    return words if words and set(words[1].lstrip("*").split(", ")) <= names | {"Raises"} else None
 
 
 def beside(cls: Class, attribute: Attribute) -> str:

@@ -14,7 +14,7 @@ def page() -> str:
         [
             "# Models",
             "",
-            f"{len(models)} architectures, {len(published)} published checkpoints; `vitjax list PATTERN` and "
+            f"{len(models)} architectures, {len(published)} checkpoints, one of each in the package; `vitjax list PATTERN` and "
             "`vitjax list PATTERN --pretrained` "
             "print the same. An architecture's name alone loads its first checkpoint, and preprocessing, labels and "
             "licence come with it.",
