@@ -49,14 +49,18 @@ def convert(
 ) -> tuple[Spec, dict[str, Any]]:
     """A file or folder of weights as a spec and a tree of ours whose leaves are still on disk: save it, or numpy.asarray them.
 
-    variant, config: the architecture, where no config.json says it. dialect: the spelling, where it is not recognised.
+    variant, config: the architecture, where no config.json says it.
+    dialect: the spelling, where it is not recognised.
     reference: whose numbers a row of `variant` is to give, where two libraries run the same weights differently: the dialect's
-    own (tanh GELU for Google's files), or "timm".
+        own (tanh GELU for Google's files), or "timm".
     act: the activation of a CLIP whose file does not say it.
     key: which of several sets of weights in a training file ("model_ema").
-    classes: how many the file's head has, where that is not the architecture's number. drop: "head", "pre_logits": parts that
-    are left in the file. part: the tower of a CLIP, "image" or "text", that alone is wanted.
-    dtype: "float32", "bfloat16", or "keep". hashing: say the file's SHA-256; who saves the tree can have it taken meanwhile.
+    classes: how many the file's head has, where that is not the architecture's number.
+    drop: "head", "pre_logits": parts that are left in the file.
+    part: the tower of a CLIP, "image" or "text", that alone is wanted.
+    dtype: "float32", "bfloat16", or "keep".
+    hashing: say the file's SHA-256; who saves the tree can have it taken meanwhile.
+    progress: is called with (layers of leaves read, of how many).
     Missing, unexpected and mis-shaped tensors are all listed in the Error; nothing is guessed. Whoever reads a leaf that is not
     finite gets an Error that lists all tensors of the file that are not, unless allow_nonfinite.
     """
