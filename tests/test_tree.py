@@ -100,7 +100,7 @@ def test_nnx_bridge(model, x):
 
 @pytest.mark.parametrize("name", SMALL)
 def test_lowers_for_tpu_and_cuda(name):
-    config, module = SMALL[name], build(SMALL[name], "bfloat16")
+    config, module = SMALL[name], build(SMALL[name], "bfloat16", attention="xla")
     images = jax.ShapeDtypeStruct((2, *config.image, 3), jnp.float32)
     function = jax.jit(lambda params, x: module.apply({"params": params}, x))
     exported = jax.export.export(function, platforms=("tpu", "cuda"))(abstract(config), images)

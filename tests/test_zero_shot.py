@@ -93,7 +93,7 @@ MISTAKES = {
     "a template twice": (["--labels", "cat", "--templates", "{}", "{}"], "templates must differ"),
     "no file of labels": (["--labels", "@nothing"], "cannot read the lines of 'nothing'"),
     "an empty file of labels": (["--labels", "@empty"], "empty is empty"),
-    "a file that is no text": (["--labels", "@pictures/00.png"], "is a file of UTF-8 text"),
+    "a file that is no text": (["--labels", "@pictures/00.png"], "must be a file of UTF-8 text"),
     "no CLIP": (["--labels", "cat", "--model", "vit_pico_patch4_32"], "is no CLIP"),
     "no vocabulary": (["--labels", "cat", "--model", "mute"], "has no vocabulary"),
     "one tower": (["--labels", "cat", "--model", "text"], "is no CLIP"),
