@@ -1,6 +1,8 @@
 """Attention in blocks of queries, and rotary positions: what no comparison with another library shows by itself."""
 
+import math
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,7 @@ import pytest
 
 from tests.test_mapping import TINY
 from vitjax import Error, attention
-from vitjax.layers import places, turn
+from vitjax.layers import ACTS, LayerNorm, places, turn
 
 MANY = 300  # tokens: of one head's logits, more than attention.LOGITS
 ROTARY = replace(TINY, image=(24, 16), width=24, qkv_bias="qv", rotary=True)  # 6 x 4 patches, heads of 8
@@ -89,3 +91,31 @@ def test_rotary_positions_that_cannot_be():
         with pytest.raises(Error, match="is for rotary=True"):
             replace(ROTARY, **changes)
     assert replace(ROTARY, rotary_grid=(16, 16)).rotary_grid == 16
+
+
+def test_gelu_in_bfloat16():
+    """Of every number there is, the neighbour of the true one at most; where digits are lost, far below zero, 1e-6."""
+    x = np.arange(2**16, dtype=np.uint16).view(jnp.bfloat16)
+    x = x[np.isfinite(x.astype(np.float32))]
+    ours = np.asarray(ACTS["gelu"](jnp.asarray(x)), np.float64)
+    exact = np.array([value * 0.5 * math.erfc(-value / math.sqrt(2)) for value in x.astype(float)])
+    np.testing.assert_allclose(ours, exact, rtol=2**-8, atol=1e-6)
+
+
+@pytest.mark.parametrize("mean", [0, 1, 30])
+def test_variance_in_one_pass(mean):
+    """LayerNorm of bfloat16 is that of float32, rounded: with means of many deviations, too."""
+    x = (mean + jax.random.normal(jax.random.key(0), (64, 1024))).astype(jnp.bfloat16)
+    norm: Any = LayerNorm(1e-6)
+    params = norm.init(jax.random.key(0), x)
+    exact = norm.apply(params, x.astype(jnp.float32))
+    np.testing.assert_allclose(norm.apply(params, x).astype(jnp.float32), exact, rtol=2**-8, atol=1e-3)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_columns_are_the_same_attention(causal):
+    """A TPU's way to write it, run here."""
+    for dtype, atol in (jnp.float32, 2e-6), (jnp.bfloat16, 2e-2):
+        q, k, v = (x.astype(dtype) for x in draw(2, 3, 20, 8))
+        ours, theirs = attention._columns(q, k, v, causal), attention._attend(q, k, v, causal)
+        np.testing.assert_allclose(ours.astype(jnp.float32), theirs.astype(jnp.float32), atol=atol)

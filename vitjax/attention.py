@@ -90,7 +90,8 @@ def attend(
     special: dict[str, Callable[..., Array]] = {"cuda": flash} if cudnn else {}
     if LOGITS < q.shape[2] * k.shape[2] <= BLOCKS * LOGITS:
         special["cpu"] = partial(_blocked, causal=causal)
-    return jax.lax.platform_dependent(q, k, v, **special, default=whole) if special else whole(q, k, v)
+    special["tpu"] = partial(_columns, causal=causal)
+    return jax.lax.platform_dependent(q, k, v, **special, default=whole)
 
 
 def _flash(q: Array, k: Array, v: Array, causal: bool) -> Array:
@@ -166,7 +167,9 @@ def product(equation: str, a: Array, b: Array) -> Array:
 
 
 def _exact(equation: str, a: Array, b: Array) -> Array:
-    return jnp.einsum(equation, a, b, precision="highest", preferred_element_type=jnp.float32)
+    # Products of 16 bits are exact at any precision; but only at the default one a TPU's compiler puts a softmax into them
+    precision = "highest" if a.dtype == jnp.float32 else None
+    return jnp.einsum(equation, a, b, precision=precision, preferred_element_type=jnp.float32)
 
 
 _narrow = jax.custom_vjp(_exact, nondiff_argnums=(0,))
@@ -184,3 +187,18 @@ def _back(equation: str, kept: tuple[Array, Array], slope: Array) -> tuple[Array
 
 
 _narrow.defvjp(lambda equation, a, b: (_exact(equation, a, b), (a, b)), _back)
+
+
+def _columns(q: Array, k: Array, v: Array, causal: bool) -> Array:
+    """The same on a TPU, from k q^T: what is summed up for a query is a column.
+
+    Of this product its compiler makes one with the softmax, and logits are nowhere in memory. By its own estimate for v5e, a
+    Block of ViT-L/14 with 16 pictures takes 356 thousand cycles for attention so, and 741 thousand as `_attend` does it.
+    """
+    logits = product("bhmd,bhnd->bhmn", k, q * q.shape[-1] ** -0.5)
+    if causal:
+        seen = jnp.tri(q.shape[2], k.shape[2], dtype=bool).T
+        logits = jnp.where(seen[None, None], logits, -jnp.inf)
+    weights = jnp.exp(logits - jax.lax.stop_gradient(logits.max(-2, keepdims=True)))
+    total = weights.sum(-2)[..., None]
+    return (product("bhmn,bhmd->bhnd", weights.astype(v.dtype), v) / total).astype(v.dtype)
