@@ -1,4 +1,4 @@
-# make demo | test | check | docs | reference | plan | fixtures | parity | bench | fuzz. Needs git, make and Python >= 3.11; everything goes into .venv.
+# make demo | test | check | docs | reference | plan | tpu | fixtures | parity | bench | fuzz. Needs git, make and Python >= 3.11; everything goes into .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ export JAX_PLATFORMS ?= cpu
 # pip's own downloads are retried: a registry may hesitate
 PIP := -m pip install --quiet --disable-pip-version-check --retries 10
 
-.PHONY: demo test check docs site reference plan fixtures parity bench fuzz wheel clean
+.PHONY: demo test check docs site reference plan tpu fixtures parity bench fuzz wheel clean
 
 $(BIN)/.ready: pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "vitjax needs Python 3.11 or newer: make PYTHON=python3.12"'
@@ -62,6 +62,10 @@ $(TPU)/bin/.ready: pyproject.toml
 
 plan: $(TPU)/bin/.ready
 	$(TPU)/bin/python -m pytest tests/tpu
+
+# what the TPU compiler expects of every network of the README: benchmarks/results/tpu_estimates.json
+tpu: $(TPU)/bin/.ready
+	$(TPU)/bin/python -m benchmarks.tpu
 
 fixtures: $(REF)/bin/.ready
 	for make in tests/reference/make_*.py; do $(REF)/bin/python -m tests.reference.$$(basename $$make .py) || exit 1; done

@@ -12,6 +12,7 @@ from functools import cache
 BITS = {"pred": 8, "bf16": 16}  # of a type; of others the number in its name
 COLLECTIVE = re.compile(r" (all-gather|all-reduce|all-reduce-scatter|reduce-scatter|all-to-all|collective-permute)(-start)?\(")
 WHILE = re.compile(r" while\(%([\w.-]+)\), condition=%([\w.-]+), body=%([\w.-]+)")
+KERNEL = re.compile(r' custom-call\(.*custom_call_target="(tpu_custom_call|Mosaic[^"]*)"')  # Pallas'; XLA's own calls are free
 CALLED = re.compile(r" call\(.*to_apply=%([\w.-]+)")
 BRANCHES = re.compile(r" conditional\(.*(?:branch_computations=\{(.*?)\}|true_computation=(\S+), false_computation=(\S+))")
 
@@ -23,10 +24,13 @@ class Work:
     cycles: int = 0
     count: Counter[str] = field(default_factory=Counter)  # of collectives, by kind
     sent: Counter[str] = field(default_factory=Counter)  # bytes that leave a chip in them
+    spent: Counter[str] = field(default_factory=Counter)  # the cycles, by "kind name": see `_what`
+    uncounted: Counter[str] = field(default_factory=Counter)  # kernels that are not XLA's, of which nobody estimates anything
 
     def add(self, other: Work, times: int = 1) -> None:
         self.cycles += times * other.cycles
-        for mine, others in (self.count, other.count), (self.sent, other.sent):
+        for name in ("count", "sent", "spent", "uncounted"):
+            mine, others = getattr(self, name), getattr(other, name)
             mine.update({kind: times * value for kind, value in others.items()})
 
 
@@ -43,6 +47,9 @@ def work(text: str) -> Work:
         for line in parts[name]:
             if cycles := re.search(r'"estimated_cycles":"(\d+)"', line):
                 total.cycles += int(cycles[1])
+                total.spent[_what(parts, line)] += int(cycles[1])
+            if kernel := KERNEL.search(line):
+                total.uncounted[kernel[1]] += 1
             for inner in _within(parts, line):
                 # A collective that goes on beside several products is in each of them, under one number.
                 channel = re.search(r"channel_id=(\d+)", inner)
@@ -72,6 +79,15 @@ def _computations(text: str) -> dict[str, list[str]]:
         elif line.startswith(" "):
             lines.append(line)
     return parts
+
+
+def _what(parts: dict[str, list[str]], line: str) -> str:
+    """`product`, or the instruction's kind, and the name that JAX gave it: of a fusion around a product, that product's."""
+    for inner in _within(parts, line):
+        if re.search(r" (convolution|dot)\(", inner) and (name := re.search(r'op_name="([^"]*)"', inner)):
+            return f"product {name[1]}"
+    kind, name = re.search(r"[})\]] ([a-z][\w-]*)\(", line), re.search(r'op_name="([^"]*)"', line)
+    return f"{kind[1] if kind else '?'} {name[1] if name else ''}"
 
 
 def _within(parts: dict[str, list[str]], line: str) -> Iterable[str]:
