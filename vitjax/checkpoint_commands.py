@@ -14,6 +14,7 @@ from .attention import choose
 from .config import Config, Error, ViTConfig, config_from_json
 from .contents import contents
 from .download import repository
+from .hardware import slow_bfloat16
 from .networks import towers
 from .terminal import progress, table
 from .tokenizer import NEXT
@@ -37,6 +38,7 @@ def inspect(args: argparse.Namespace) -> None:
         about |= {"spec": spec.name, "config": spec.config, "preprocess": spec.preprocess, "tokenize": spec.tokenize}
         about |= {"source": spec.source}
         about |= {f"attention, {what}": f"{row['kernel']}: {row['why']}" for what, row in _attention(spec.config).items()}
+        about |= {"bfloat16 here": slow_bfloat16()}  # nothing where it is not slow
         about |= {"labels": f"{len(spec.labels)}: {', '.join(spec.labels[:3])}, ..." if spec.labels else "none"}
     print()
     table([(key, ", ".join(map(str, value)) if isinstance(value, list) else str(value)) for key, value in about.items() if value])
