@@ -149,7 +149,7 @@ def tables(rows: list[Row]) -> str:
     for mode, unit in ("inference", "Inference, bfloat16"), ("train", "Training step (AdamW, remat=dots)"):
         best = [top for key, some in groupby(sorted(rows, key=_key), key=_key) if key[0] == mode and (top := _best(list(some)))]
         head = ["chip", "model", "batch per chip", "images/s", "MFU", "HBM GiB"]
-        lines = [[r.chip, r.model, r.batch, f"{r.rate:.3g}", f"{r.mfu:.2f}", f"{r.memory:.1f}"] for r in best if r.fits]
+        lines = [[r.chip, r.model, r.batch, f"{r.rate:,.0f}", f"{r.mfu:.2f}", f"{r.memory:.1f}"] for r in best if r.fits]
         lines += [[r.chip, r.model, r.batch, "does not fit", "", ""] for r in best if not r.fits]
         out += [f"{unit}: the compiler's estimate", _table(head, lines)]
         share = [[r.chip, r.model, *(f"{cycles / r.cycles:.0%}" for cycles in (r.groups or {}).values())] for r in best if r.fits]
