@@ -151,7 +151,7 @@ def test_verify(run, place, tmp_path):
     stages["stage/text/pooled"] = stages["stage/text/pooled"] * 1.001
     np.savez(tmp_path / "bad.npz", input=x, ids=ids, **stages)
     code, _, err = run("verify", "clip", tmp_path / "bad.npz")
-    assert (code, err) == (1, f"vitjax: 1 of {len(stages)} stages are off; the first is text/pooled: see what differs there, such as an eps\n")
+    assert code == 1 and err.startswith(f"vitjax: 1 of {len(stages)} stages are off; the first is text/pooled: ")
     np.savez(tmp_path / "half.npz", input=x, **stages)
     code, _, err = run("verify", "clip", tmp_path / "half.npz")
     assert code == 1 and "`ids`" in err
