@@ -81,6 +81,8 @@ bench: $(REF)/bin/.ready
 	$(REF)/bin/python -m benchmarks.convert
 	$(REF)/bin/python -m benchmarks.input_pipeline
 	$(REF)/bin/python -m benchmarks.training
+	$(REF)/bin/python -m benchmarks.startup
+	$(REF)/bin/python -m benchmarks.embed
 
 # any bytes at all to the readers of files, for so many seconds: make fuzz SECONDS=3600
 fuzz: $(BIN)/.ready
