@@ -8,7 +8,11 @@ import tempfile
 from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+# Eight devices that share two cores may wait for each other longer than the 40 s after which XLA ends the process
+os.environ["XLA_FLAGS"] = (
+    f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+    " --xla_cpu_collective_call_terminate_timeout_seconds=600"
+)
 os.environ["VITJAX_CACHE"] = tempfile.mkdtemp(prefix="vitjax-tests-")  # nobody's own cache is read or written
 
 import jax

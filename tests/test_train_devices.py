@@ -53,7 +53,7 @@ def stopped(monkeypatch, after: int) -> None:
 
 CODE = """
 import os, sys
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
+os.environ["XLA_FLAGS"] = os.environ["XLA_FLAGS"].replace("count=8", "count=4")
 from tests.training import few
 from vitjax.train import data
 from vitjax.train.__main__ import main
