@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
+from .attention import product
 from .config import ViTConfig
 from .layers import Tower, places, turn
 
@@ -50,7 +51,7 @@ def _weights(
     """softmax(q k^T / sqrt(D)), as `attend` has it."""
     if angles is not None:
         q, k = turn(q, angles), turn(k, angles)
-    logits = jnp.einsum("bhnd,bhmd->bhnm", q * q.shape[-1] ** -0.5, k, precision="highest", preferred_element_type=jnp.float32)
+    logits = product("bhnd,bhmd->bhnm", q * q.shape[-1] ** -0.5, k)
     if cfg.causal:
         logits = jnp.where(jnp.tri(*logits.shape[-2:], dtype=bool)[None, None], logits, -jnp.inf)
     return jax.nn.softmax(logits)

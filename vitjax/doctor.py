@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from huggingface_hub.constants import HF_HUB_CACHE
 
 from . import __version__, cache, checkpoint, converters, hardware, hub
 from .attention import choose
@@ -69,8 +70,7 @@ def devices() -> dict[str, str]:
 def caches() -> dict[str, str]:
     """Where files are kept, how large they are, and whether there may be more."""
     kept: str | None = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
-    hub_cache = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface") / "hub"
-    places = {"checkpoints": cache.folder(), "Hugging Face's files": Path(os.environ.get("HF_HUB_CACHE") or hub_cache)}
+    places = {"checkpoints": cache.folder(), "Hugging Face's files": Path(HF_HUB_CACHE)}
     found = {name: _place(place) for name, place in places.items()}
     return found | {"compiled networks": _place(Path(kept)) if kept else "not kept"}
 
