@@ -80,6 +80,13 @@ def apply(module: nn.Module, method: Callable | str, params: Params, *x: Array, 
     return module.apply({"params": params}, *x, *options, method=method)
 
 
+def softmax(logits: Array) -> np.ndarray:
+    """Probabilities of logits (B, classes), float32. By numpy: a thousand numbers are not worth the compiling."""
+    x = np.asarray(logits, np.float32)
+    powers = np.exp(x - x.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
 def ranked(images: Any, labels: Sequence[str], probabilities: np.ndarray, top: int | None) -> Any:
     """The `top` (label, probability) of each row, best first; of one picture that is no list, the only row's."""
     rows = [[(labels[i], float(row[i])) for i in np.argsort(-row, kind="stable")[:top]] for row in probabilities]
@@ -226,10 +233,8 @@ class Model:
         """
         if not self.config.classes:
             raise Error(f"{self.spec.name} has no classifier: load one with classes, or use embed()")
-        logits = self(jnp.asarray(self.preprocess(images))).astype(jnp.float32)
-        probabilities = np.asarray(jax.nn.softmax(logits))
         labels = self.spec.labels or tuple(map(str, range(self.config.classes)))
-        return ranked(images, labels, probabilities, top)
+        return ranked(images, labels, softmax(self(self.preprocess(images))), top)
 
     def _images(self, x: Any) -> Array:
         shape, wanted = np.shape(x), (*hw(self.config.image), 3)

@@ -14,7 +14,7 @@ import numpy as np
 from . import checkpoint, features, hub, pictures
 from .clip_model import CLIP, PLAIN
 from .config import CLIPConfig, Error, Preprocess
-from .model import Model, ranked
+from .model import Model, ranked, softmax
 from .terminal import listed, progress, several, table
 
 
@@ -27,13 +27,7 @@ def classify(args: argparse.Namespace) -> None:
         next_ = other if isinstance(model, CLIP) else "use another, or `vitjax embed`"
         raise Error(f"{model.spec.name} has no classes of its own: {next_}")
     labels = model.spec.labels or tuple(map(str, range(model.config.classes)))
-    _rank(args, found, model.spec.preprocess, labels, lambda x: softmax(np.asarray(model(x), np.float32)))
-
-
-def softmax(x: np.ndarray) -> np.ndarray:
-    """Probabilities of logits (B, classes). By numpy: a thousand numbers are not worth the compiling."""
-    powers = np.exp(x - x.max(-1, keepdims=True))
-    return powers / powers.sum(-1, keepdims=True)
+    _rank(args, found, model.spec.preprocess, labels, lambda x: softmax(model(x)))
 
 
 def zero_shot(args: argparse.Namespace) -> None:
