@@ -25,9 +25,9 @@ from pathlib import Path
 import jax
 
 import vitjax
-from vitjax import checkpoint, hub
+from vitjax import cache, checkpoint
 
-PICTURE = hub.EMBEDDED / "digits" / "3.png"
+PICTURE = cache.EMBEDDED / "digits" / "3.png"
 READ = "import jax, pathlib, sys; held = [f.read_bytes() for f in pathlib.Path(sys.argv[1]).rglob('*') if f.is_file()]"
 PEAK = """
 import json, re, sys
@@ -39,9 +39,9 @@ print("\\n" + json.dumps({"imports MiB": before, "whole MiB": peak()}))
 """
 
 
-def seconds(*words: str, cache: Path) -> float:
+def seconds(*words: str, kept: Path) -> float:
     start = time.perf_counter()
-    env = os.environ | {"VITJAX_CACHE": str(cache)}
+    env = os.environ | {"VITJAX_CACHE": str(kept)}
     subprocess.run([sys.executable, *words], check=True, env=env, stdout=subprocess.DEVNULL)
     return time.perf_counter() - start
 
@@ -49,16 +49,16 @@ def seconds(*words: str, cache: Path) -> float:
 def measure(name: str, rounds: int, place: Path) -> dict[str, object]:
     model = vitjax.create(name)
     checkpoint.save(folder := place / "model", model.spec, model.params)
-    command, cache = ("-m", "vitjax.cli", "classify", str(PICTURE), "--model", str(folder)), place / "cache"
+    command, kept = ("-m", "vitjax.cli", "classify", str(PICTURE), "--model", str(folder)), place / "cache"
     turns: dict[str, list[float]] = {"import jax and read": [], "cold": [], "warm": []}
     for _ in range(rounds + 1):  # the first is for the disk
-        shutil.rmtree(cache, ignore_errors=True)
-        turns["import jax and read"].append(seconds("-c", READ, str(folder), cache=cache))
-        turns["cold"].append(seconds(*command, cache=cache))
-        turns["warm"].append(seconds(*command, cache=cache))
+        shutil.rmtree(kept, ignore_errors=True)
+        turns["import jax and read"].append(seconds("-c", READ, str(folder), kept=kept))
+        turns["cold"].append(seconds(*command, kept=kept))
+        turns["warm"].append(seconds(*command, kept=kept))
     turns = {turn: found[1:] for turn, found in turns.items()}
     base = turns["import jax and read"]
-    env = os.environ | {"VITJAX_CACHE": str(cache)}
+    env = os.environ | {"VITJAX_CACHE": str(kept)}
     words = [sys.executable, "-c", PEAK, str(PICTURE), str(folder)]
     memory = subprocess.run(words, check=True, env=env, capture_output=True, text=True).stdout.splitlines()[-1]
     ratios = {turn: statistics.median(a / b for a, b in zip(turns[turn], base, strict=True)) for turn in ("cold", "warm")}

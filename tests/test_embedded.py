@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import vitjax
-from vitjax.hub import EMBEDDED
+from vitjax.cache import EMBEDDED
 from vitjax.train.data import digits
 from vitjax.train.recipe import read
 from vitjax.variants import spec

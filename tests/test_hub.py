@@ -12,7 +12,7 @@ from PIL import Image
 
 import vitjax
 from tests.loopback import Repository, run, serve, start
-from vitjax import Error, Preprocess, Spec, ViTConfig, converters, hub
+from vitjax import Error, Preprocess, Spec, ViTConfig, cache, converters, hub
 from vitjax.model import initialise
 
 CONFIG = ViTConfig(40, 8, 36, 2, 3, 120, 7)
@@ -219,4 +219,4 @@ def sha256(data: bytes) -> str:
 
 
 def test_embedded_weights_need_nothing():
-    assert hub.fetch("vit_pico_patch4_32") == hub.EMBEDDED / "vit_pico_patch4_32.digits"
+    assert hub.fetch("vit_pico_patch4_32") == cache.EMBEDDED / "vit_pico_patch4_32.digits"

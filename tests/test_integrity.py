@@ -19,7 +19,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 import vitjax
-from vitjax import Error, Preprocess, Spec, ViTConfig, arrays, checkpoint, cli, hub, manifest, orbax, variants
+from vitjax import Error, Preprocess, Spec, ViTConfig, arrays, checkpoint, cli, hub, leaves, manifest, orbax, variants
 from vitjax.config import spec_to_json
 from vitjax.model import abstract, initialise
 
@@ -121,7 +121,7 @@ def test_a_file_cut_or_missing(good, tmp_path, params, keep):
 
 def damage(folder):
     """Flip a bit of the last stored number of the largest leaf's first layer, wherever Orbax put it."""
-    kernel = np.asarray(arrays.Stored(folder / "params", "blocks/mlp/up/kernel").block(0))[0].tobytes()
+    kernel = np.asarray(leaves.Stored(folder / "params", "blocks/mlp/up/kernel").block(0))[0].tobytes()
     [(file, at)] = [(path, at) for path in folder.rglob("d/*") if (at := path.read_bytes().find(kernel)) >= 0]
     flip(file, 8 * (at + len(kernel)) - 1)
 
@@ -203,7 +203,7 @@ def test_rows_and_wholes_on_any_mesh(tmp_path, monkeypatch, dtype):
         monkeypatch.setattr(orbax, "ROW", row)
         monkeypatch.setattr(orbax, "STAGED", row)
         checkpoint.save(tmp_path / str(row), SPEC, tree)
-        chunk = arrays.Stored(tmp_path / str(row) / "params", "stack").step
+        chunk = leaves.Stored(tmp_path / str(row) / "params", "stack").step
         assert chunk == (3 if row > 100 else 1)
         for spec in ((), (None, "a"), ("b",), (("a", "b"),)):
             places = {
@@ -226,14 +226,14 @@ def test_no_buffer_holds_a_leaf_that_is_spread(tmp_path, monkeypatch):
     config = replace(variants.TIMM["eva02_enormous_patch14_clip_224"], width=128, mlp=2048, depth=16, classes=8)
     params = jax.jit(lambda: jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.bfloat16), abstract(config)))()
     checkpoint.save(tmp_path / "e", Spec("e", config, Preprocess(config.image)), params)
-    empty, block, held = arrays._empty, arrays.Stored.block, []
+    empty, block, held = arrays.empty, leaves.Stored.block, []
 
     def measured(found: np.ndarray) -> np.ndarray:
         held.append(found.nbytes)
         return found
 
-    monkeypatch.setattr(arrays, "_empty", lambda *how: measured(empty(*how)))
-    monkeypatch.setattr(arrays.Stored, "block", lambda *how: measured(block(*how)))
+    monkeypatch.setattr(arrays, "empty", lambda *how: measured(empty(*how)))
+    monkeypatch.setattr(leaves.Stored, "block", lambda *how: measured(block(*how)))
     model = vitjax.load(tmp_path / "e", mesh=jax.make_mesh((8,), ("data",)), dtype="bfloat16")
     leaf = model.params["blocks"]["mlp"]["up"]["kernel"]
     assert leaf.nbytes == 2**23 and {shard.data.nbytes for shard in leaf.addressable_shards} == {2**20}

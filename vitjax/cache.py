@@ -1,4 +1,7 @@
-"""The cache folder: converted checkpoints, and what XLA compiled, which the next process then need not compile."""
+"""The cache folder: converted checkpoints, and what XLA compiled, which the next process then need not compile.
+
+What waits for JAX, or for the tables, is imported where it is needed: the command line looks here before anything else.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,7 @@ import logging
 import os
 from pathlib import Path
 
-import jax
-
-from .hardware import instructions
+EMBEDDED = Path(__file__).parent / "pretrained"  # small enough to travel in the package
 
 log = logging.getLogger(__name__)
 
@@ -20,8 +21,19 @@ def folder() -> Path:
     return Path(os.environ.get("VITJAX_CACHE") or Path(base) / "vitjax")
 
 
+def place(name: str) -> Path:
+    """Where published weights, or those of "hf:owner/repo", are as a checkpoint folder, or will be."""
+    from . import variants
+
+    name = variants.published(name) or name
+    inside = EMBEDDED / name
+    return inside if inside.exists() else folder() / name.removeprefix("hf:").replace("/", "--")
+
+
 def compiled() -> Path:
     """Where compiled networks are kept: of each kind of CPU apart, for one's code may be no code to another on a shared disk."""
+    from .hardware import instructions
+
     kind = hashlib.sha256(" ".join(sorted(instructions())).encode()).hexdigest()[:8]
     return folder() / "compiled" / kind
 
@@ -33,6 +45,8 @@ def keep_compiled() -> None:
     networks are kept, too. Of several processes that write the same entry any may win: they are all alike. An entry that is not
     whole costs a warning and the compiling.
     """
+    import jax
+
     if not jax.config.jax_enable_compilation_cache or jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
         return
     place = compiled()

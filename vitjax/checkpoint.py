@@ -15,7 +15,7 @@ from etils import epath
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.experimental import multihost_utils
 
-from . import arrays, manifest
+from . import arrays, leaves, manifest
 from .config import Error, Spec, spec_from_json, spec_to_json
 from .draft import place, reason, recover, whole
 from .manifest import AGAIN, Manifest
@@ -146,16 +146,15 @@ def restore_tokenizer(path: epath.PathLike, verify: bool = True) -> str | None:
         raise Error(f"{file} is not UTF-8 text: {error}. {AGAIN}") from error
 
 
-def stored(path: epath.PathLike) -> dict[str, tuple[tuple[int, ...], str]]:
-    """path -> (shape, dtype) of every parameter in the folder; no array is read."""
+def stored(path: epath.PathLike, verify: bool = False) -> dict[str, leaves.Stored]:
+    """Every parameter in the folder by path, with shape and dtype; no array is read."""
     folder = epath.Path(path) / PARAMS
     try:
         if not (folder / "_METADATA").exists():
             raise FileNotFoundError("_METADATA is missing, without which Orbax by itself reads nothing")
-        leaves = {name: arrays.Stored(folder, name) for name in arrays.names(folder)}
+        return leaves.opened(folder, verify)
     except Exception as error:  # whatever TensorStore meets in a damaged folder
         raise Error(f"{folder} is not whole: {reason(error)}. Convert or download it again") from error
-    return {name: (leaf.shape, leaf.dtype) for name, leaf in leaves.items()}
 
 
 def restore(
@@ -167,30 +166,33 @@ def restore(
     verify: everything is held to the folder's manifest. Of several processes each hashes its share of the leaves.
     part: the name in `like` of the only part that is read; all names and shapes are compared all the same.
     """
-    found, flat = stored(path), cast(dict[str, Any], flatten_dict(dict(like), sep="/"))
+    found, flat = stored(path, verify), cast(dict[str, Any], flatten_dict(dict(like), sep="/"))
     wanted = {name: tuple(leaf.shape) for name, leaf in flat.items()}
-    if wrong := sorted(set(found) ^ set(wanted) | {name for name in set(found) & set(wanted) if found[name][0] != wanted[name]}):
-        lines = [f"{name}: found {found.get(name, ['nothing'])[0]}, expected {wanted.get(name, 'nothing')}" for name in wrong]
+    there = {name: leaf.shape for name, leaf in found.items()}
+    if wrong := sorted(name for name in there | wanted if there.get(name) != wanted.get(name)):
+        lines = [f"{name}: found {there.get(name, 'nothing')}, expected {wanted.get(name, 'nothing')}" for name in wrong]
         raise Error(f"{path}: the parameters do not belong to its {SPEC}; convert or download it again:\n  " + "\n  ".join(lines))
     expected = manifest.read(path) if verify else None
     if expected is not None and expected.spec != fingerprint(path):
         raise Error(f"{path} is damaged: {SPEC} is not as it was written. {AGAIN}")
     flat = {name: leaf for name, leaf in flat.items() if part is None or name.startswith(f"{part}/")}
+    for name in found.keys() - flat.keys():
+        found[name].skip()
     here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
 
     def read(number: int, name: str) -> tuple[Any, str]:
         mine = expected is not None and number % jax.process_count() == jax.process_index()
         try:
             kind = dtype if flat[name].shape or dtype is None else "float32"
-            array, entry = arrays.read(epath.Path(path) / PARAMS, name, flat[name].sharding or here, kind, mine)
+            array, entry = arrays.read(found[name], flat[name].sharding or here, kind, mine)
         except Exception as error:  # whatever tensorstore meets in a damaged folder
             return None, f"{name}: {reason(error)}"
         good = expected is None or not mine or entry == expected.tensors.get(name)
         return array, "" if good else f"{name}: not as it was written"
 
-    with ThreadPoolExecutor(arrays.WORKERS) as pool:
-        leaves = dict(zip(flat, pool.map(read, itertools.count(), flat), strict=True))
-    if damage := [problem for _, problem in leaves.values() if problem]:
+    with ThreadPoolExecutor(leaves.WORKERS) as pool:
+        got = dict(zip(flat, pool.map(read, itertools.count(), flat), strict=True))
+    if damage := [problem for _, problem in got.values() if problem]:
         raise Error(f"{path} is damaged. {AGAIN}:\n  " + "\n  ".join(damage))
-    tree = unflatten_dict({name: array for name, (array, _) in leaves.items()}, sep="/")
+    tree = unflatten_dict({name: array for name, (array, _) in got.items()}, sep="/")
     return tree if part is None else tree[part]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import gc
 import importlib
 import io
 import logging
@@ -26,6 +28,8 @@ PICTURES = "files, and folders with pictures in them; " + FROM_FILE
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command. 0: done; 1: the work failed, with a one-line reason on stderr; 2: wrong usage."""
+    if argv is None:  # the process is ours: nothing is worth collecting while modules are imported
+        gc.disable()
     args = _parser().parse_args(argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be anything
@@ -71,10 +75,14 @@ def _parser() -> argparse.ArgumentParser:
         """A command, which is the function of its name in a room."""
 
         def start(args: argparse.Namespace) -> None:
-            work = getattr(importlib.import_module(f".{room}", __package__), run or name.replace("-", "_"))
-            if "jax" in sys.modules and not args.no_compilation_cache:
-                importlib.import_module(".cache", __package__).keep_compiled()
-            work(args)
+            with _reading_ahead(args):
+                work = getattr(importlib.import_module(f".{room}", __package__), run or name.replace("-", "_"))
+                if not gc.isenabled():
+                    gc.freeze()  # what was imported stays: the collector need not look at it again, at the exit neither
+                    gc.enable()
+                if "jax" in sys.modules and not args.no_compilation_cache:
+                    importlib.import_module(".cache", __package__).keep_compiled()
+                work(args)
 
         sub = commands.add_parser(name, help=about, description=about)
         sub.set_defaults(run=start, usage=sub.error)
@@ -83,6 +91,18 @@ def _parser() -> argparse.ArgumentParser:
     for add in _about_files, _about_folders, _about_pictures, _about_data, _about_this_machine:
         add(command)
     return parser
+
+
+def _reading_ahead(args: argparse.Namespace) -> contextlib.AbstractContextManager[None]:
+    """The parameters of a --model that is on this machine are read while its room, and JAX, are imported."""
+    if "model" not in args or "check" not in args:
+        return contextlib.nullcontext()
+    from . import cache, leaves
+
+    with contextlib.suppress(Error):  # of a name that is not known, which the command itself will say
+        folder = Path(args.model) if (Path(args.model) / "spec.json").exists() else cache.place(args.model)
+        return leaves.reading_ahead(folder / "params", args.check)
+    return contextlib.nullcontext()
 
 
 Command = Callable[..., Callable[..., Any]]

@@ -16,7 +16,7 @@ def contents(src: str | os.PathLike, key: str | None = None) -> tuple[dict[str, 
     """Facts about the weights at a path, ready for JSON, and the spec where the files say one. Checksums are compared."""
     if checkpoint.exists(src):
         spec: Spec | None = checkpoint.restore_spec(src)
-        tensors = checkpoint.stored(src)
+        tensors = {name: (leaf.shape, leaf.dtype) for name, leaf in checkpoint.stored(src).items()}
         about: dict[str, Any] = {"format": "vitjax checkpoint folder", "dialect": "vitjax", "fits": []}
         about |= {"verified": manifest.verified(src)}
     else:

@@ -29,7 +29,7 @@ LIBRARIES = (
 )
 EXTRAS = {"train": ("grain", "array_record", "tensorboardX", "matplotlib")}  # as in pyproject.toml, by the names they import
 MODEL = "vit_pico_patch4_32.digits"
-DIGITS = hub.EMBEDDED / "digits"
+DIGITS = cache.EMBEDDED / "digits"
 # The logits of 3.png by timm's network with the same weights, as in tests/fixtures/digits_by_timm.npz
 THREE = (-0.2833286, 0.94091123, -0.43250382, 5.132751, -4.2027993, -1.0511488, 1.1937808, -0.290679, 0.8398983, -0.9775267)
 

@@ -15,6 +15,7 @@ from filelock import FileLock
 from . import checkpoint, surgery
 from .attention import Option, choose
 from .cache import folder as cache
+from .cache import place
 from .clip_model import CLIP, TextModel
 from .config import Act, CLIPConfig, Config, Error, Size, Source, Spec, TextConfig, Tokenize, ViTConfig, image_size, unknown
 from .config import tower as tower_of
@@ -23,7 +24,6 @@ from .model import Model, Params, abstract, initialise
 from .networks import towers
 from .tokenizer import Tokenizer, vocabulary
 
-EMBEDDED = Path(__file__).parent / "pretrained"  # small enough to travel in the package
 OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # in repositories of several spellings
 DTYPES = ("float32", "bfloat16", "float16")
 HEAD = 64  # wide are those of most networks
@@ -182,28 +182,23 @@ def is_file(path: Path) -> bool:
 
 def fetch(name: str) -> Path:
     """The checkpoint folder of published weights or of "hf:owner/repo", downloaded and converted unless it is here."""
-    from . import variants
-
-    bare = name.removeprefix("hf:")
-    published = bare == name or bare in variants.WEIGHTS or bare.removeprefix("timm/") in variants.WEIGHTS
-    name = variants.resolve(bare) if published else name
-    if (EMBEDDED / name).exists():
-        return EMBEDDED / name
-    folder = cache() / name.removeprefix("hf:").replace("/", "--")
+    folder = place(name)
     if not checkpoint.exists(folder):
         (locks := cache() / ".locks").mkdir(parents=True, exist_ok=True)
         with FileLock(locks / folder.name):  # of two processes at once, one waits for what the other makes
             if not checkpoint.exists(folder):
-                _convert_to(folder, name, published)
+                _convert_to(folder, name)
     return folder
 
 
-def _convert_to(folder: Path, name: str, published: bool) -> None:
+def _convert_to(folder: Path, name: str) -> None:
     """Download published weights, or "hf:owner/repo", and make a checkpoint folder of them."""
     from huggingface_hub.utils import tqdm  # silent where HF_HUB_DISABLE_PROGRESS_BARS says so
 
     from . import converters, download, variants
 
+    published = variants.published(name)
+    name = published or name
     source = variants.spec(name).source if published else Source("huggingface", name)
     file = _downloaded(name, source, folder) if published else download.repository(name)
     # A folder's config.json says everything; else our row does, for a quickgelu architecture runs the file of its plain sister.

@@ -215,6 +215,7 @@ def stack(cfg: Tower, dtype: DTypeLike, remat: Remat = "none", attention: Option
         split_rngs={"params": True, "drop_path": True},
         in_axes=(0, nn.broadcast, nn.broadcast),  # type: ignore[arg-type]
         length=cfg.depth,
+        check_constancy_invariants=False,  # nothing is broadcast out of a block, and the check traces it a second time
     )
     return scanned(cfg, dtype, attention)
 

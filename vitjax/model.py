@@ -243,4 +243,5 @@ class Model:
                 f"{self.spec.name} takes a float array of shape (B, {', '.join(map(str, wanted))}), not {x.dtype} {shape}: "
                 "use model.preprocess(picture), or load(..., image=(height, width)) for another size"
             )
-        return jnp.asarray(x)
+        # A copy, for on a CPU the device would share the caller's memory; jnp.asarray copies too, by a program that it compiles
+        return x if isinstance(x, Array) else jax.device_put(np.array(x))

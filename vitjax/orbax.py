@@ -1,4 +1,4 @@
-"""Arrays into Orbax's part of a checkpoint folder: some rows at a time, hashed as they pass. arrays.py reads them.
+"""Arrays into Orbax's part of a checkpoint folder: some rows at a time, hashed as they pass. leaves.py reads them.
 
 Orbax by itself takes two to three times the largest leaf, and does not notice a flipped bit. The folder is as Orbax would
 write it, and Orbax alone restores it.
@@ -19,8 +19,9 @@ import orbax.checkpoint as ocp
 import tensorstore as ts
 from etils import epath
 
-from .arrays import CONTEXT, WORKERS, Stored, absolute, place, raw, several
+from .arrays import several
 from .draft import letting_go
+from .leaves import CONTEXT, WORKERS, Stored, absolute, place, raw
 from .manifest import Entry
 
 ROW = 2**20  # bytes from which on a row of a leaf (a layer of a stacked one) is a chunk by itself

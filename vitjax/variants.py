@@ -75,6 +75,12 @@ def resolve(name: str) -> str:
     return published[0]
 
 
+def published(name: str) -> str | None:
+    """As `resolve`; None of an "hf:owner/repo" that is in no table."""
+    bare = name.removeprefix("hf:")
+    return resolve(bare) if bare == name or bare in WEIGHTS or bare.removeprefix("timm/") in WEIGHTS else None
+
+
 def _clip_name(name: str) -> str:
     """Ours for OpenAI's and open_clip's name of a CLIP; any other name as it is."""
     if (published := _published_in(name)) is not None:

@@ -9,10 +9,10 @@ import numpy as np
 import timm
 
 from tests.reference.make_timm import FIXTURES, run
-from vitjax import converters, hub, preprocess
+from vitjax import cache, converters, hub, preprocess
 
 FIXTURE = FIXTURES / "digits_by_timm.npz"
-PICTURES = [hub.EMBEDDED / "digits" / f"{digit}.png" for digit in (3, 8)]
+PICTURES = [cache.EMBEDDED / "digits" / f"{digit}.png" for digit in (3, 8)]
 
 
 def make() -> dict[str, np.ndarray]:
