@@ -55,10 +55,9 @@ def _spec(bundle: Bundle, data: dict[str, Any]) -> Spec:
     labels = _labels(cfg) or (row.labels if config.classes == row.config.classes else ())
     if labels and len(labels) != config.classes:
         raise Error(f"{len(labels)} label_names for {config.classes} classes: correct num_classes or label_names in config.json")
-    licence = cfg.get("license") or row.source.licence
-    return Spec(
-        name, config, _preprocess(row.preprocess, cfg, config), labels, replace(row.source, dialect="timm", licence=licence)
-    )
+    ours = next((own for own in OURS if replace(variants.TIMM[own], classes=config.classes) == config), arch)
+    source = replace(row.source, dialect="timm", licence=cfg.get("license") or row.source.licence)
+    return Spec(ours + name.removeprefix(arch), config, _preprocess(row.preprocess, cfg, config), labels, source)
 
 
 def _known(data: dict[str, Any], known: set[str]) -> None:

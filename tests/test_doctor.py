@@ -1,7 +1,10 @@
 """`vitjax doctor`: what it says of a machine that is well, and that it says where one is not."""
 
 import json
+import re
+import tomllib
 from importlib import util
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -46,6 +49,13 @@ def test_what_is_missing_has_its_command(monkeypatch):
     find = util.find_spec
     monkeypatch.setattr(util, "find_spec", lambda name: None if name == "grain" else find(name))
     assert doctor.missing() == {"train": "grain: pip install 'vitjax[train]'"}
+
+
+def test_extras_are_those_of_the_package():
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    there = project["optional-dependencies"]
+    assert doctor.EXTRAS == {name: tuple(re.split("[>=]", line)[0] for line in there[name]) for name in doctor.EXTRAS}
+    assert set(there) - set(doctor.EXTRAS) == {"tpu", "dev", "docs"}  # nobody lacks these to run a network here
 
 
 def test_a_cache_that_cannot_be_written(tmp_path):

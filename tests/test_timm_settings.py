@@ -144,6 +144,7 @@ def test_written_settings_read_the_same(folder):
             assert data["model_args"] == {}
         assert again.config == row, name
         assert again.preprocess == spec.preprocess
+        assert variants.architecture_of(again.name) == name
 
 
 # Eva: every switch is an argument

@@ -212,7 +212,7 @@ def _convert_to(folder: Path, name: str) -> None:
             raise Error(f"{file} is not the file that was published as {name}: its sha256 is not {source.sha256}. Remove it")
         return found
 
-    with tqdm(desc=f"converting {src.name}", unit="layer") as bar:
+    with tqdm(desc=f"converting {name}", unit="layer") as bar:
 
         def progress(done: int, total: int) -> None:
             bar.total = total
