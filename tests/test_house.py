@@ -26,7 +26,7 @@ STOREYS = [
     "vitjax.arrays",
     "vitjax.orbax",
     "vitjax.variants",
-    "vitjax.vit vitjax.attention_maps vitjax.cache",
+    "vitjax.vit vitjax.attention_maps vitjax.cache vitjax.compute",
     "vitjax.clip",
     "vitjax.model vitjax.checkpoint vitjax.surgery",
     "vitjax.clip_model",

@@ -19,8 +19,9 @@ from .attention import Choice, Option, choose
 from .attention_maps import attention_maps
 from .clip import CLIP as Network
 from .clip import Text, unit
+from .compute import apply, run
 from .config import CLIPConfig, Error, Spec, TextConfig, Tokenize, tower
-from .model import Images, Model, Params, apply, build, picked, ranked, stages
+from .model import Images, Model, Params, build, picked, ranked, stages
 from .tokenizer import NEXT, Tokenizer
 
 Ids = Array | np.ndarray  # (B, N) integers, as `tokenize` makes them
@@ -67,7 +68,7 @@ class TextModel:
 
     def __call__(self, ids: Ids) -> Float[Array, "B E"]:
         """Features (B, E) in the space that both towers share."""
-        return apply(self.module, "__call__", self.params, self._ids(ids))
+        return run(self.module, "__call__", self.params, self._ids(ids))
 
     def encode_text(self, ids: Ids, normalize: bool = False) -> Float[Array, "B E"]:
         """Features (B, E) of texts; with `normalize` of length 1, float32."""
@@ -76,7 +77,7 @@ class TextModel:
 
     def forward_features(self, ids: Ids) -> Float[Array, "B N C"]:
         """All tokens (B, N, width) after the final norm."""
-        return apply(self.module, "forward_features", self.params, self._ids(ids))
+        return run(self.module, "forward_features", self.params, self._ids(ids))
 
     def attention_maps(self, ids: Ids, blocks: Sequence[int] | None = None) -> Float[Array, "L B H N N"]:
         """How much each token takes from each other, of each of `blocks` (None: all), text and head, as Model.attention_maps."""

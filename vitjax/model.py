@@ -18,6 +18,7 @@ from jaxtyping import Float
 from .attention import Choice, Option, choose
 from .attention_maps import attention_maps
 from .clip import CLIP, Text
+from .compute import run
 from .config import CLIPConfig, Config, Error, Spec, TextConfig, ViTConfig, hw
 from .layers import Remat
 from .preprocess import preprocess
@@ -72,12 +73,6 @@ def _initialise(module: Any, key: Array) -> Params:
 def initialise(config: Config, seed: int = 0) -> Params:
     """Random parameters, float32."""
     return _initialise(build(config), jax.random.key(seed))
-
-
-@partial(jax.jit, static_argnums=(0, 1), static_argnames="options")
-def apply(module: nn.Module, method: Callable | str, params: Params, *x: Array, options: tuple = ()) -> Any:
-    """One compilation for each module, method and shape; parameters are an argument, never a constant."""
-    return module.apply({"params": params}, *x, *options, method=method)
 
 
 def softmax(logits: Array) -> np.ndarray:
@@ -190,19 +185,19 @@ class Model:
 
     def __call__(self, x: Images) -> Float[Array, "B K"]:
         """Logits (B, classes), before any softmax; for a headless model the pooled features, as from `embed`."""
-        return apply(self.module, "__call__", self.params, self._images(x))
+        return run(self.module, "__call__", self.params, self._images(x))
 
     def forward_features(self, x: Images) -> Float[Array, "B N C"]:
         """All tokens (B, prefix + patches, width) after the final norm (before it, where that follows pooling, as in timm)."""
-        return apply(self.module, "forward_features", self.params, self._images(x))
+        return run(self.module, "forward_features", self.params, self._images(x))
 
     def forward_head(self, tokens: Array | np.ndarray, pre_logits: bool = False) -> Float[Array, "B K"]:
         """Logits (B, classes) from tokens (B, N, width), or with `pre_logits` what enters the head, as from `embed`."""
-        return apply(self.module, "forward_head", self.params, jnp.asarray(tokens), options=(pre_logits,))
+        return run(self.module, "forward_head", self.params, jnp.asarray(tokens), options=(pre_logits,))
 
     def embed(self, x: Images) -> Float[Array, "B F"]:
         """Pooled features (B, features), which the head takes; `config.features` is the width, or a later layer's."""
-        return apply(self.module, _embed, self.params, self._images(x))
+        return run(self.module, _embed, self.params, self._images(x))
 
     def feature_maps(self, x: Images, blocks: Sequence[int] = (-1,), norm: bool = False) -> list[Float[Array, "B h w C"]]:
         """What the patch tokens are after each of `blocks`: of each (B, rows, columns, width), `config.grid` of them.
