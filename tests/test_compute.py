@@ -9,6 +9,7 @@ import pytest
 
 from tests.test_no_silent_slowness import CONFIG, VIT
 from vitjax import Model, Preprocess, Spec, compute
+from vitjax import mesh as meshes
 from vitjax.clip_model import TextModel
 from vitjax.model import initialise
 
@@ -71,10 +72,9 @@ def test_elsewhere_a_batch_is_whole(vit, monkeypatch, parts):
     jax.jit(lambda model, x: model(x))(vit, x)
     jax.jit(lambda x: vit(x))(x)
     jax.grad(lambda params: Model(vit.spec, params)(x).sum())(vit.params)
-    mesh = jax.make_mesh((8,), ("data",))
-    everywhere = jax.NamedSharding(mesh, jax.P())
-    shared = Model(vit.spec, jax.device_put(vit.params, everywhere))
-    shared(jax.device_put(x, jax.NamedSharding(mesh, jax.P("data"))))
+    mesh = meshes.make()
+    shared = Model(vit.spec, jax.device_put(vit.params, jax.NamedSharding(mesh, jax.P())))
+    shared(jax.device_put(x, jax.NamedSharding(mesh, jax.P(meshes.DATA))))
     assert parts == [0, 0, 0, 0]
     vit(x)
     assert parts[4:] == [1]

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import jax
-from flax import linen as nn
 from jax import Array
 from jax.core import Tracer
 
@@ -20,7 +19,7 @@ CACHE = 2**24
 
 
 @partial(jax.jit, static_argnums=(0, 1), static_argnames=("options", "part"))
-def apply(module: nn.Module, method: Callable | str, params: Any, *x: Array, options: tuple = (), part: int = 0) -> Any:
+def apply(module: Any, method: Callable | str, params: Any, *x: Array, options: tuple = (), part: int = 0) -> Any:
     """One compilation for each module, method and shape; parameters are an argument, never a constant.
 
     part: how many of the batch, which this divides, are computed at a time; 0 for all of them.
