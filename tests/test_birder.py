@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 import vitjax
 from tests.recipe import uniform, weight
+from tests.test_mapping import drawn
 from tests.test_parity import FIXTURES, assert_close, assert_stages, read, under
 from vitjax import Error, ViTConfig
 from vitjax.config import Preprocess, Spec
@@ -23,7 +24,7 @@ from vitjax.converters import DIALECTS, convert, export, files, fitting
 from vitjax.converters.birder import BIRDER
 from vitjax.converters.birder_settings import arguments, config_of
 from vitjax.converters.mapping import slots, to_ours, to_theirs
-from vitjax.model import initialise, shapes
+from vitjax.model import shapes
 from vitjax.surgery import resize
 from vitjax.variants import BIRDER as ROWS
 from vitjax.variants import parameters
@@ -267,7 +268,7 @@ def test_pictures_that_birder_cannot_say_are_not_written(tmp_path):
 
 def test_to_timm_and_back(tmp_path):
     spec = Spec("vit_b16", replace(ROWS["vit_b16"], **SIZES), Preprocess((12, 8), 1.0, "squash"))
-    params = initialise(spec.config, 1)
+    params = drawn(spec.config)
     x = uniform("input", (2, 12, 8, 3))
     logits = vitjax.Model(spec, params)(x)
     export(spec, params, tmp_path / "timm", "timm")

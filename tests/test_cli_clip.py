@@ -9,12 +9,12 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 import vitjax
+from tests.test_mapping import drawn
 from tests.test_tokenizer import MERGES
 from tests.test_zero_shot import CLIP, SPEC, draw
 from vitjax import checkpoint, variants
 from vitjax.cli import main
 from vitjax.config import Tokenize
-from vitjax.model import initialise
 from vitjax.tokenizer import BYTES, END, START, vocabulary
 
 # A tiny network, with OpenAI's ids for the first and last word: open_clip's settings have no others.
@@ -30,7 +30,7 @@ def place(tmp_path_factory):
     words = [*BYTES.values(), *(byte + "</w>" for byte in BYTES.values()), *map("".join, MERGES)]
     ids = {word: id for id, word in enumerate(words)} | {START: Tokenize.start, END: Tokenize.end}
     (place / "vocab.json").write_text(json.dumps(ids))
-    checkpoint.save(place / "clip", OURS, initialise(OURS.config), tokenizer=vocabulary(place / "merges.txt"))
+    checkpoint.save(place / "clip", OURS, drawn(OURS.config), tokenizer=vocabulary(place / "merges.txt"))
     assert main(["export", str(place / "clip"), str(place / "theirs"), "--dialect", "open_clip"]) == 0
     assert main(["export", str(place / "clip"), str(place / "bare" / "theirs.safetensors"), "--dialect", "open_clip"]) == 0
     (place / "config.json").write_text(json.dumps(vitjax.config.config_to_json(OURS.config)))
@@ -58,7 +58,7 @@ def test_zero_shot_of_an_eva_clip_in_open_clips_spelling(run, place, tmp_path, m
     row = replace(variants.TIMM[name], image=32, patch=8, width=32, depth=2, heads=4, mlp=48, classes=16)
     monkeypatch.setitem(variants.TIMM, name, row)
     config = replace(OURS.config, image=row)
-    params = initialise(config)
+    params = drawn(config)
     params["text"]["embedding"] = params["text"]["embedding"] * 50  # else, at random, all words are alike
     checkpoint.save(tmp_path / "ours", replace(OURS, config=config), params, tokenizer=vocabulary(place / "merges.txt"))
     assert run("export", tmp_path / "ours", tmp_path / "theirs", "--dialect", "open_clip")[0] == 0

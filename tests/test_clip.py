@@ -10,11 +10,12 @@ from flax import nnx
 from jax import export
 
 import vitjax
+from tests.test_mapping import drawn
 from tests.test_tokenizer import OPENAI, SIZE, clip  # noqa: F401  (a small vocabulary of CLIP's kind)
 from vitjax import CLIP, Classifier, CLIPConfig, Error, Preprocess, Spec, TextConfig, ViTConfig, checkpoint
 from vitjax.clip import CLIP as Network
 from vitjax.config import config_from_json, config_to_json, tower
-from vitjax.model import initialise, shapes
+from vitjax.model import shapes
 from vitjax.variants import parameters
 from vitjax.verify import verify
 
@@ -33,16 +34,10 @@ EOS = replace(CONFIG, text=replace(CONFIG.text, pool="eos", eos=SIZE - 1, layer_
 configs = pytest.mark.parametrize("config", [CONFIG, SIGLIP, MAP, EOS], ids=["clip", "siglip", "map", "eos"])
 
 
-def noised(config: CLIPConfig, seed: int = 0):
-    """Parameters none of which is zero or one."""
-    leaves, tree = jax.tree.flatten(initialise(config, seed))
-    keys = jax.random.split(jax.random.key(seed), len(leaves))
-    noise = [leaf + 0.1 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
-    return jax.tree.unflatten(tree, noise)
-
-
 def made(config: CLIPConfig, tokenizer: str | None = None) -> CLIP:
-    return CLIP(Spec("tiny", config, Preprocess(16, 1.0), tokenize=OPENAI), noised(config), tokenizer=tokenizer)
+    return CLIP(
+        Spec("tiny", config, Preprocess(16, 1.0), tokenize=OPENAI), jax.tree.map(jnp.asarray, drawn(config)), tokenizer=tokenizer
+    )
 
 
 @pytest.fixture

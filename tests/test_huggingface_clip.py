@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 import vitjax
 from tests.test_huggingface import FIXTURES, _leaves
+from tests.test_mapping import drawn
 from tests.test_parity import assert_close, assert_stages, publish, under
 from vitjax import Error, converters
 from vitjax.config import CLIPConfig, TextConfig, ViTConfig
@@ -246,11 +247,11 @@ def test_what_is_missing_and_what_is_too_much_are_named(published, tmp_path):
 
 def test_a_file_without_settings_is_read_by_a_config(tmp_path):
     for cfg in NETWORKS:
-        spec, params = vitjax.Spec("x", cfg), vitjax.model.initialise(cfg)
+        spec, params = vitjax.Spec("x", cfg), drawn(cfg)
         file = export(spec, params, tmp_path / "x.safetensors", "huggingface")
         found, again = convert(file, config=cfg)
         assert found.config == cfg and (found.tokenize is None) == isinstance(cfg, ViTConfig)
-        assert jax.tree.all(jax.tree.map(lambda a, b: np.array_equal(np.asarray(a), b), again, dict(params)))
+        assert jax.tree.all(jax.tree.map(lambda a, b: np.array_equal(np.asarray(a), b), again, params))
 
 
 def tiny(cfg: CLIPConfig) -> CLIPConfig:
@@ -265,7 +266,7 @@ def test_a_file_without_settings_is_read_by_a_row(tmp_path, monkeypatch):
     for name in ("clip_vit_small_patch32_224", "siglip_vit_base_patch16_224"):
         row = tiny(vitjax.variants.VARIANTS[name])
         monkeypatch.setitem(vitjax.variants.VARIANTS, name, row)
-        export(vitjax.Spec("x", row), vitjax.model.initialise(row), tmp_path / f"{name}.safetensors", "huggingface")
+        export(vitjax.Spec("x", row), drawn(row), tmp_path / f"{name}.safetensors", "huggingface")
     clip, siglip = (tmp_path / f"{name}.safetensors" for name in ("clip_vit_small_patch32_224", "siglip_vit_base_patch16_224"))
     assert convert(siglip, variant=siglip.stem)[0].config.image.act == "gelu_tanh"
     assert convert(clip, variant=clip.stem, act="quick_gelu")[0].config.text.act == "quick_gelu"

@@ -3,11 +3,12 @@
 import os
 from dataclasses import replace
 from math import prod
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 import pytest
-from flax.traverse_util import flatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
@@ -19,7 +20,7 @@ from vitjax.converters.birder import BIRDER
 from vitjax.converters.dialect import Dialect
 from vitjax.converters.mapping import Report, Rule, Slot, not_finite, slots, to_ours, to_theirs
 from vitjax.converters.timm import TIMM
-from vitjax.model import shapes
+from vitjax.model import Config, shapes
 from vitjax.variants import TIMM as VARIANTS
 from vitjax.variants import parameters
 
@@ -40,6 +41,16 @@ SMALL = {name: row for row, name in ROWS.items()} | {name: replace(TINY, **chang
 def spelt(config: ViTConfig, dialect: Dialect = TIMM) -> tuple[list[Slot], dict[str, tuple[int, ...]]]:
     like = shapes(config)
     return slots(dialect.rules(config), like), like
+
+
+def drawn(config: Config, seed: int = 0) -> dict[str, Any]:
+    """Parameters at random, none of them zero or one, about as large as those of a network that begins. Nothing is compiled."""
+    rng, start = np.random.default_rng(seed), {"scale": 1.0, "logit_scale": 2.5, "logit_bias": -10.0}
+    leaves = {
+        path: np.asarray(start.get(path.rpartition("/")[2], 0) + 0.1 * rng.standard_normal(shape), np.float32)
+        for path, shape in shapes(config).items()
+    }
+    return unflatten_dict(leaves, sep="/")
 
 
 def published(config: ViTConfig, dtype: object = np.float32, dialect: Dialect = TIMM) -> dict[str, np.ndarray]:

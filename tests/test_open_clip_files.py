@@ -8,10 +8,10 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from flax.traverse_util import unflatten_dict
 from safetensors.numpy import load_file, save_file
 
 import vitjax
+from tests.test_mapping import drawn
 from tests.test_open_clip import TINY, archive, publish, published, small_trunks  # noqa: F401
 from tests.test_parity import under
 from vitjax import Error, Spec, variants
@@ -91,12 +91,6 @@ def test_every_network_there_and_back(dtype):
         for slot in wanted:
             others = respelt(OPEN_CLIP, cfg, {key: array for key, array in theirs.items() if key != slot.theirs})
             assert to_ours(wanted, like, others)[1] == Report(missing=[str(slot)])
-
-
-def drawn(cfg: CLIPConfig | ViTConfig | TextConfig) -> dict[str, Any]:
-    """Parameters of a network that is written and read, and never run: nothing is compiled."""
-    rng = np.random.default_rng(0)
-    return unflatten_dict({path: rng.standard_normal(shape, np.float32) for path, shape in shapes(cfg).items()}, sep="/")
 
 
 def test_a_file_is_read_by_a_config_whole_or_a_tower(tmp_path):

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 import vitjax
+from tests.test_mapping import drawn
 from tests.test_tokenizer import LINES, OPENAI, SIZE
 from vitjax import checkpoint
 from vitjax.config import CLIPConfig, Preprocess, Source, Spec, TextConfig, ViTConfig
-from vitjax.model import initialise
 from vitjax.tokenizer import vocabulary
 
 IMAGE = ViTConfig(32, 8, 32, 2, 4, 80, 16, patch_bias=False, norm_pre=True, head_bias=False, eps=1e-5)
@@ -23,7 +23,7 @@ SPEC = Spec("tiny_clip", CLIP, Preprocess(32), source=Source(reference="open_cli
 def make(place: Path) -> Path:
     """A CLIP with random parameters, its vocabulary beside them, as a checkpoint folder in a place."""
     (place / "merges.txt").write_text(LINES)
-    checkpoint.save(place / "clip", SPEC, initialise(CLIP), tokenizer=vocabulary(place / "merges.txt"))
+    checkpoint.save(place / "clip", SPEC, drawn(CLIP), tokenizer=vocabulary(place / "merges.txt"))
     return place / "clip"
 
 
