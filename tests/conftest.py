@@ -1,7 +1,6 @@
 """The conditions of every test: eight devices, exact products, no silent promotion, no warning, types and shapes checked."""
 
 import atexit
-import functools
 import importlib.util
 import os
 import shutil
@@ -50,9 +49,6 @@ WARNINGS = [
 def pytest_configure(config):
     for line in WARNINGS:
         config.addinivalue_line("filterwarnings", line)
-    from vitjax import model
-
-    model.abstract = functools.cache(model.abstract)  # a config's tree is traced once: all reading of files begins with it
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -52,7 +52,8 @@ def inputs(config: Config) -> tuple[jax.ShapeDtypeStruct, ...]:
             return inputs(config.image) + inputs(config.text)
 
 
-def abstract(config: Config) -> dict[str, Any]:
+@lru_cache(64)  # tracing a network takes 0.2 s, and reading a file asks several times
+def abstract(config: Config) -> Params:
     """The parameter tree of a config without its numbers: the one source of names and sizes."""
     module = build(config)
     # The key is made inside: outside, two programs would be compiled for it
