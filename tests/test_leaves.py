@@ -109,13 +109,17 @@ def test_damage_is_told_by_the_loader(folder):
         vitjax.load(folder)
 
 
-@pytest.mark.parametrize("what", ["nothing", "no folder", "a file that is cut"])
-def test_of_what_cannot_be_read_nothing_is_begun(folder, what):
-    if what == "a file that is cut":
-        (folder / "params" / "manifest.ocdbt").write_bytes(b"x")
-    place = {"nothing": folder / "none", "no folder": folder / "spec.json"}.get(what, folder / "params")
-    with leaves.reading_ahead(place, True):
-        assert not leaves._ahead
+def test_what_comes_after_it_was_looked_for(folder, tmp_path):
+    """As a command does that downloads its model first."""
+    with leaves.reading_ahead(tmp_path / "later" / "params", True):
+        folder.rename(tmp_path / "later")
+        assert equal(vitjax.load(tmp_path / "later").params, initialise(CONFIG))
+
+
+def test_a_damaged_table_is_told_by_the_loader(folder):
+    (folder / "params" / "manifest.ocdbt").write_bytes(b"x")
+    with leaves.reading_ahead(folder / "params", True), pytest.raises(Error, match="is not whole"):
+        vitjax.load(folder)
 
 
 def test_another_folder_or_no_hash_is_not_what_was_begun(folder, tmp_path, reads):

@@ -24,18 +24,18 @@ WORKERS = min(4, os.cpu_count() or 1)  # each has a leaf in hand
 # A file is not forced to disk before the next is begun, which would take three times as long. A kill does not undo what was
 # written; what a power failure undoes, the manifest's hashes notice.
 CONTEXT = {"file_io_sync": False, "cache_pool#ocdbt": {"total_bytes_limit": 10**8}}
-# Each worker reads by one thread: a second would be in the way of other workers, and of imports (`reading_ahead`)
+# A context reads by one thread: a second would be in the way of other workers, and of imports (`reading_ahead`)
 READING = CONTEXT | {"data_copy_concurrency": {"limit": 1}, "file_io_concurrency": {"limit": 1}}
 
-_ahead = dict[tuple[str, bool], dict[str, "Stored"]]()  # by folder, and whether it is hashed
+_ahead = dict[tuple[str, bool], Future[dict[str, "Stored"]]]()  # by folder, and whether it is hashed
 
 
 class Stored:
     """A leaf in a folder."""
 
-    def __init__(self, folder: epath.PathLike, path: str) -> None:
+    def __init__(self, folder: epath.PathLike, path: str, context: ts.Context | None = None) -> None:
         spec = place(absolute(folder), path.replace("/", "."))
-        store = ts.open(spec, context=ts.Context(READING), read=True).result()
+        store = ts.open(spec, context=context or ts.Context(READING), read=True).result()
         self.path, self.shape, self.dtype = path, tuple(store.shape), store.dtype.name
         self.store = store if self.shape else store[ts.newaxis]
         self.step = (self.store.chunk_layout.read_chunk.shape or (0,))[0] or 1  # rows of a chunk
@@ -78,13 +78,19 @@ class Stored:
 
 def opened(folder: epath.PathLike, verify: bool = False) -> dict[str, Stored]:
     """The leaves in a folder by path; no array is read. Those that are being read ahead, for whoever first asks for them."""
-    folder = absolute(folder)
-    if (begun := _ahead.pop((str(folder), verify), None)) is not None:
-        return begun
-    values = ts.KvStore.open(_values(folder), context=ts.Context(READING)).result()
+    begun = _ahead.pop((str(absolute(folder)), verify), None)
+    if begun is not None and begun.exception() is None and begun.result():  # nothing there may mean: not downloaded yet
+        return begun.result()
+    return _opened(absolute(folder))
+
+
+def _opened(folder: epath.Path) -> dict[str, Stored]:
+    # The leaves of a context share what is read of the folder's tables: there is one for each worker
+    contexts = [ts.Context(READING) for _ in range(WORKERS)]
+    values = ts.KvStore.open(_values(folder), context=contexts[0]).result()
     keys = (key.decode().rpartition("/") for key in values.list().result())
     names = sorted(name.replace(".", "/") for name, _, what in keys if what == ".zarray")
-    return {name: Stored(folder, name) for name in names}
+    return {name: Stored(folder, name, contexts[number % WORKERS]) for number, name in enumerate(names)}
 
 
 @contextlib.contextmanager
@@ -95,12 +101,14 @@ def reading_ahead(folder: epath.PathLike, verify: bool) -> Iterator[None]:
     folder, or a damaged one, nothing is read: whoever loads it says what is wrong.
     """
     pool = ThreadPoolExecutor(max(1, WORKERS - 1), "vitjax-ahead")  # one core imports
-    with contextlib.suppress(Exception):
-        found = opened(folder)
+
+    def begin() -> dict[str, Stored]:
+        found = _opened(absolute(folder))
         for leaf in found.values():
             leaf.begun = pool.submit(leaf.read, verify)
-        if found:  # else it may yet be downloaded there
-            _ahead[str(absolute(folder)), verify] = found
+        return found
+
+    _ahead[str(absolute(folder)), verify] = pool.submit(begin)
     try:
         yield
     finally:
