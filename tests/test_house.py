@@ -93,7 +93,7 @@ def where(file: Path) -> str:
 
 
 def room(file: Path) -> str:
-    """The module that a file of the library is: converters/ is installed as vitjax.converters."""
+    """The module that a file of the library is: converters/ is linked as vitjax.converters."""
     path = where(file.with_suffix("")).removesuffix("/__init__")
     return path.replace("converters", "vitjax.converters", 1).replace("/", ".")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import sys
 from pathlib import Path
 
@@ -15,15 +14,6 @@ sys.path.insert(0, str(ROOT))
 from docs.generate import errors, include, links, models, notebooks, recipes  # noqa: E402
 
 LOG = logging.getLogger("mkdocs.hooks.vitjax")
-SOURCE = ROOT / "build/docs/source/vitjax"  # the package as it is installed, for the API reference
-
-
-def on_startup(command, dirty):
-    """Before anything looks there: lay out the sources as they are installed: converters/ is vitjax.converters."""
-    shutil.rmtree(SOURCE, ignore_errors=True)
-    python = shutil.ignore_patterns("__pycache__", "*.png", "pretrained", "labels")
-    shutil.copytree(ROOT / "vitjax", SOURCE, ignore=python)
-    shutil.copytree(ROOT / "converters", SOURCE / "converters", ignore=python)
 
 
 def on_files(files, config):
@@ -52,5 +42,6 @@ def on_post_build(config):
     for problem in found.problems:
         LOG.warning(problem)
     report = ROOT / "build/docs/external_links.txt"
+    report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text("\n".join(sorted(found.external)) + "\n")
     LOG.info(f"{len(found.external)} links leave the site, and are not fetched: {report.relative_to(ROOT)}")
