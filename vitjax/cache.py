@@ -49,14 +49,14 @@ def keep_compiled() -> None:
 
     if not jax.config.jax_enable_compilation_cache or jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
         return
-    place = compiled()
+    kept = compiled()
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        if not os.access(place, os.W_OK):
-            raise PermissionError(f"{place} is not writable")
+        kept.mkdir(parents=True, exist_ok=True)
+        if not os.access(kept, os.W_OK):
+            raise PermissionError(f"{kept} is not writable")
     except OSError as error:
         log.warning("compiled networks are not kept: %s. Set VITJAX_CACHE to a folder that can be written", error)
         return
-    jax.config.update("jax_compilation_cache_dir", str(place))
+    jax.config.update("jax_compilation_cache_dir", str(kept))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -13,8 +13,8 @@ from jax.core import Tracer
 from .networks import TextConfig, ViTConfig
 
 # Bytes of an MLP's hidden units in float32, the widest there is of a part. Of more, each elementwise pass waits for memory: on
-# two Zen 5 cores 32 pictures at once take 1.2 times as long as by fours (ViT-B/16), 1.4 times (EVA-02 B). Of fewer, weights
-# are read too often: one at a time takes 1.2 times as long. `python -m benchmarks.throughput --batch 8 32` measures it.
+# two Zen 5 cores 32 pictures whole take 1.2 times as long as by fours (ViT-B/16), 1.4 times (EVA-02 B). Of fewer, weights are
+# read too often: ViT-B/16 one by one takes 1.2 times as long as eight together. Measured by hand, in turns; no benchmark does it.
 CACHE = 2**24
 
 
