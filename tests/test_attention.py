@@ -65,7 +65,7 @@ def same(*shape: int, dtype=jnp.bfloat16):
 def test_cudnn_takes_any_number_of_tokens(tokens, width, option: attention.Option):
     run = partial(attention.attend, option=option)
     for dtype in jnp.bfloat16, jnp.float16:
-        qkv = same(2, 3, tokens, width, dtype=dtype)
+        qkv = same(2, tokens, 3, width, dtype=dtype)
         assert calls(run, qkv) == [FORWARD]
         assert calls(jax.grad(partial(loss, run), (0, 1, 2)), qkv) == [FORWARD, BACKWARD]
 
@@ -75,7 +75,7 @@ def test_texts_are_causal_by_themselves():
     def run(q, k, v):
         return attention.attend(q, k, v, True, "auto")
 
-    qkv = same(2, 3, 77, 64)
+    qkv = same(2, 77, 3, 64)
     text = jax.jit(run).trace(*qkv).lower(lowering_platforms=CUDA).as_text()
     assert "CAUSAL" in text and "dot_general" not in text and "x77x77x" not in text  # no mask
     assert calls(jax.grad(partial(loss, run)), qkv) == [FORWARD, BACKWARD]
@@ -86,7 +86,7 @@ def test_elsewhere_it_is_products():
     """In float32, where "xla" is asked for, and for the CPU or a TPU of a machine with a GPU."""
     cases: list[tuple[Any, attention.Option, Any]] = [(jnp.float32, "auto", CUDA), (jnp.bfloat16, "xla", CUDA)]
     for dtype, option, platform in [*cases, (jnp.bfloat16, "auto", CPU), (jnp.bfloat16, "auto", TPU)]:
-        run, qkv = partial(attention.attend, option=option), same(2, 3, 197, 64, dtype=dtype)
+        run, qkv = partial(attention.attend, option=option), same(2, 197, 3, 64, dtype=dtype)
         assert calls(run, qkv, platform) == calls(jax.grad(partial(loss, run)), qkv, platform) == []
         text = jax.jit(run).trace(*qkv).lower(lowering_platforms=platform).as_text()
         assert text.count("dot_general") == 2
@@ -121,7 +121,7 @@ def test_each_tower_by_itself(config, dtype, count):
 def test_what_it_is_given_and_what_is_cut_off(patch, tokens, causal):
     """XLA in cuDNN's place: with the token that is added for a gradient, and without, it is the same attention."""
     patch.setattr(jax.nn, "dot_product_attention", replaced := Replaced())
-    *qkv, slope = np.random.default_rng(0).standard_normal((4, 2, 3, tokens, 8)).astype("f4")
+    *qkv, slope = np.random.default_rng(0).standard_normal((4, 2, tokens, 3, 8)).astype("f4")
 
     @partial(jax.jit, static_argnums=0)
     def everything(run, *qkv):
@@ -153,7 +153,7 @@ def test_what_a_platform_does_not_need_is_not_kept():
         def run(q, k, v):  # a loop, as blocks are one
             return jax.lax.scan(lambda q, _: (attention.attend(q, k, v, option=option), None), q, length=2)[0]
 
-        return jax.jit(jax.grad(partial(loss, run), (0, 1, 2))).lower(*same(2, 3, 37, 8))
+        return jax.jit(jax.grad(partial(loss, run), (0, 1, 2))).lower(*same(2, 37, 3, 8))
 
     both, one = program("auto"), program("xla")
     assert "x38x" in both.as_text() and "x38x" not in one.as_text()  # cuDNN's, even in a program for a CPU
@@ -179,7 +179,7 @@ def test_where_cudnn_cannot_run(patch, capabilities, cudnn, dtype, width, why):
     with pytest.raises(Error, match=r'attention="cudnn" cannot run here: .*Leave it out') as error:
         attention.choose("cudnn", dtype, width)
     assert why in str(error.value)
-    qkv = same(1, 1, 8, width, dtype=jnp.dtype(dtype))
+    qkv = same(1, 8, 1, width, dtype=jnp.dtype(dtype))
     with pytest.raises(Error, match="cannot run here"):
         jax.eval_shape(partial(attention.attend, option="cudnn"), *qkv)
     assert calls(partial(attention.attend, option="auto"), qkv) == []

@@ -27,7 +27,7 @@ NAMES = {
     f"product {BLOCK}/attn/query/bnc,chd->bnhd/dot_general": "qkv and out products",
     f"product transpose(jvp(ViT))/{BLOCK}/attn/out/bnhd,hdc->bnc/dot_general": "qkv and out products",
     f"product {BLOCK}/mlp/down/bnm,mc->bnc/dot_general": "MLP products, with activation",
-    f"product {BLOCK}/attn/bhnd,de->bhne/dot_general": "softmax and the rest of attention",  # rotary positions
+    f"product {BLOCK}/attn/bnhd,de->bnhe/dot_general": "softmax and the rest of attention",  # rotary positions
     "fusion jit(update)/optimizer/mul": "optimizer",
     "fusion jit(update)/jit(_where)/select_n": "optimizer",
     "convert jit(update)/gradients/jvp()/convert_element_type": "patches, head and the rest",

@@ -15,7 +15,9 @@ from jaxtyping import Float
 from .config import Error
 
 Option = Literal["auto", "xla", "cudnn"]  # what one may ask for
-LOGITS = 2**16  # of a head that XLA's CPU kernels (jaxlib 0.10.2) keep in their cache; of more they write all heads' to memory
+# Of jaxlib 0.10: the logits of a head that its CPU kernels keep in their cache; of more they write all heads' to memory. From
+# YNNPACK on, the same blocks take up to three times as long as the whole
+LOGITS = 2**16 if jax.__version_info__ < (0, 11) else 2**62
 BLOCKS = 32  # at most: each is compiled, and a second's compiling for 1,600 tokens buys a fifth of the time
 CAPABILITY = 8, 0  # NVIDIA's Ampere, the first that cuDNN has flash attention for
 
@@ -68,16 +70,16 @@ def _capabilities() -> list[tuple[int, ...]]:
 
 
 def attend(
-    q: Float[Array, "B H N D"],
-    k: Float[Array, "B H M D"],
-    v: Float[Array, "B H M D"],
+    q: Float[Array, "B N H D"],
+    k: Float[Array, "B M H D"],
+    v: Float[Array, "B M H D"],
     causal: bool = False,
     option: Option = "xla",
-) -> Float[Array, "B H N D"]:
+) -> Float[Array, "B N H D"]:
     """softmax(q k^T / sqrt(D)) v, the softmax in float32 whatever the inputs are. causal: a token sees those up to itself.
 
-    Heads lead, so that both products are plain batched matrix products (on CPU one library call each, no copies). On CPU some
-    queries at a time: 257 tokens (ViT-B, batch 4, two cores) take 4 ms instead of 8, or 16 where memory is new to the machine.
+    Heads are where the products before and after have them, and are moved by these of here: where they are moved beforehand,
+    JAX 0.12 on a CPU multiplies bfloat16 as float32 (577 tokens of ViT-B: 4.5 ms a picture and block instead of 2.3, two cores).
 
     With "auto" a program has both, and takes what belongs to the platform that it is lowered for: a GPU's machine still lowers
     for its CPU, or ahead of time for a TPU. (Differentiated, each side seems to keep for the way back what the other one needs;
@@ -88,7 +90,7 @@ def attend(
     if cudnn and option == "cudnn":
         return flash(q, k, v)
     special: dict[str, Callable[..., Array]] = {"cuda": flash} if cudnn else {}
-    if LOGITS < q.shape[2] * k.shape[2] <= BLOCKS * LOGITS:
+    if LOGITS < q.shape[1] * k.shape[1] <= BLOCKS * LOGITS:
         special["cpu"] = partial(_blocked, causal=causal)
     special["tpu"] = partial(_columns, causal=causal)
     return jax.lax.platform_dependent(q, k, v, **special, default=whole)
@@ -96,16 +98,15 @@ def attend(
 
 def _flash(q: Array, k: Array, v: Array, causal: bool) -> Array:
     """cuDNN's attention for any number of tokens, differentiable."""
-    return _cudnn(q, k, v, causal) if q.shape[2] % 2 == k.shape[2] % 2 == 0 else _odd(q, k, v, causal)
+    return _cudnn(q, k, v, causal) if q.shape[1] % 2 == k.shape[1] % 2 == 0 else _odd(q, k, v, causal)
 
 
 def _cudnn(
     q: Array, k: Array, v: Array, causal: bool = False, lengths: tuple[Array | None, Array | None] = (None, None)
 ) -> Array:
-    """No bias and no mask: either would be an array of N x M, and slow. XLA cancels these transpositions with its caller's."""
-    q, k, v = (x.swapaxes(1, 2) for x in (q, k, v))
+    """No bias and no mask: either would be an array of N x M, and slow."""
     how: Any = {"query_seq_lengths": lengths[0], "key_value_seq_lengths": lengths[1], "implementation": "cudnn"}
-    return jax.nn.dot_product_attention(q, k, v, is_causal=causal, **how).swapaxes(1, 2)
+    return jax.nn.dot_product_attention(q, k, v, is_causal=causal, **how)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
@@ -123,12 +124,12 @@ def _even(q: Array, k: Array, v: Array, causal: bool) -> Array:
     """The same through an even number of tokens."""
 
     def pad(x: Array) -> Array:
-        return jnp.pad(x, ((0, 0), (0, 0), (0, x.shape[2] % 2), (0, 0)))
+        return jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, 0), (0, 0)))
 
     def length(x: Array) -> Array:
-        return jnp.full(len(x), x.shape[2], jnp.int32)
+        return jnp.full(len(x), x.shape[1], jnp.int32)
 
-    return _cudnn(pad(q), pad(k), pad(v), causal, (length(q), length(k)))[:, :, : q.shape[2]]
+    return _cudnn(pad(q), pad(k), pad(v), causal, (length(q), length(k)))[:, : q.shape[1]]
 
 
 _odd.defvjp(
@@ -139,22 +140,22 @@ _odd.defvjp(
 
 def _blocked(q: Array, k: Array, v: Array, causal: bool) -> Array:
     """The same, for a few queries after the other."""
-    count = -(-q.shape[2] // max(1, LOGITS // k.shape[2]))
-    blocks, first, out = jnp.array_split(q, count, axis=2), 0, []
+    count = -(-q.shape[1] // max(1, LOGITS // k.shape[1]))
+    blocks, first, out = jnp.array_split(q, count, axis=1), 0, []
     for block in blocks:
         out.append(_attend(block, k, v, causal, first))
-        first += block.shape[2]
-    return jnp.concatenate(out, axis=2)
+        first += block.shape[1]
+    return jnp.concatenate(out, axis=1)
 
 
 def _attend(q: Array, k: Array, v: Array, causal: bool, first: int = 0) -> Array:
     """Attention of queries of which the first is number `first`. The sum divides after the second product: N*D divisions."""
-    logits = product("bhnd,bhmd->bhnm", q * q.shape[-1] ** -0.5, k)
+    logits = product("bnhd,bmhd->bhnm", q * q.shape[-1] ** -0.5, k)
     if causal:
         logits = jnp.where(jnp.tri(*logits.shape[-2:], k=first, dtype=bool)[None, None], logits, -jnp.inf)
     weights = jnp.exp(logits - jax.lax.stop_gradient(logits.max(-1, keepdims=True)))  # the maximum cancels out
     total = weights.sum(-1, keepdims=True)
-    return (product("bhnm,bhmd->bhnd", weights.astype(v.dtype), v) / total).astype(v.dtype)
+    return (product("bhnm,bmhd->bhnd", weights.astype(v.dtype), v) / total).astype(v.dtype).swapaxes(1, 2)
 
 
 def product(equation: str, a: Array, b: Array) -> Array:
@@ -180,10 +181,8 @@ def _back(equation: str, kept: tuple[Array, Array], slope: Array) -> tuple[Array
     (a, b), (sides, out) = kept, equation.split("->")
     left, right = sides.split(",")
     slope = slope.astype(a.dtype)
-    return (
-        _exact(f"{out},{right}->{left}", slope, b).astype(a.dtype),
-        _exact(f"{left},{out}->{right}", a, slope).astype(b.dtype),
-    )
+    # Asked for float32 and then rounded they'd be the same numbers, but a CPU's XLA (JAX 0.10 to 0.12) has not all of these
+    return jnp.einsum(f"{out},{right}->{left}", slope, b), jnp.einsum(f"{left},{out}->{right}", a, slope)
 
 
 _narrow.defvjp(lambda equation, a, b: (_exact(equation, a, b), (a, b)), _back)
@@ -195,10 +194,10 @@ def _columns(q: Array, k: Array, v: Array, causal: bool) -> Array:
     Of this product its compiler makes one with the softmax, and logits are nowhere in memory. By its own estimate for v5e, a
     Block of ViT-L/14 with 16 pictures takes 356 thousand cycles for attention so, and 741 thousand as `_attend` does it.
     """
-    logits = product("bhmd,bhnd->bhmn", k, q * q.shape[-1] ** -0.5)
+    logits = product("bmhd,bnhd->bhmn", k, q * q.shape[-1] ** -0.5)
     if causal:
-        seen = jnp.tri(q.shape[2], k.shape[2], dtype=bool).T
+        seen = jnp.tri(q.shape[1], k.shape[1], dtype=bool).T
         logits = jnp.where(seen[None, None], logits, -jnp.inf)
     weights = jnp.exp(logits - jax.lax.stop_gradient(logits.max(-2, keepdims=True)))
     total = weights.sum(-2)[..., None]
-    return (product("bhmn,bhmd->bhnd", weights.astype(v.dtype), v) / total).astype(v.dtype)
+    return (product("bhmn,bhmd->bhnd", weights.astype(v.dtype), v.swapaxes(1, 2)) / total).astype(v.dtype).swapaxes(1, 2)

@@ -16,8 +16,7 @@ from jax import Array
 from jaxtyping import Float
 
 from .attention import product
-from .config import ViTConfig
-from .layers import Tower, places, turn
+from .layers import Tower, angles, turn
 
 
 @partial(jax.jit, static_argnums=(0, 3))
@@ -33,25 +32,16 @@ def attention_maps(module: Any, params: Mapping[str, Any], x: Array, blocks: tup
     variables = {"params": params}
     _, state = module.apply(variables, x, method="forward_features", capture_intermediates=keep, mutable=["intermediates"])
     kept = state["intermediates"]["blocks"]["attn"]
-    angles = jnp.asarray(places(module.cfg)) if isinstance(module.cfg, ViTConfig) and module.cfg.rotary else None
-    one_block = jax.vmap(partial(_weights, module.cfg, angles))
-    return one_block(*(_heads_first(module.cfg, kept, name)[jnp.array(blocks)] for name in ("query", "key")))
+    norm = "_norm" if module.cfg.qk_norm else ""
+    one_block = jax.vmap(partial(_weights, module.cfg))
+    return one_block(*(kept[name + norm]["__call__"][0][jnp.array(blocks)] for name in ("query", "key")))
 
 
-def _heads_first(cfg: Tower, kept: Mapping[str, Any], name: str) -> Float[Array, "L B H N D"]:
-    """The queries or keys of all blocks, normed where the network norms them."""
-    if cfg.qk_norm:
-        return kept[f"{name}_norm"]["__call__"][0]
-    return kept[name]["__call__"][0].swapaxes(2, 3)
-
-
-def _weights(
-    cfg: Tower, angles: Float[Array, "2 N D"] | None, q: Float[Array, "B H N D"], k: Float[Array, "B H N D"]
-) -> Float[Array, "B H N N"]:
+def _weights(cfg: Tower, q: Float[Array, "B N H D"], k: Float[Array, "B N H D"]) -> Float[Array, "B H N N"]:
     """softmax(q k^T / sqrt(D)), as `attend` has it."""
-    if angles is not None:
-        q, k = turn(q, angles), turn(k, angles)
-    logits = product("bhnd,bhmd->bhnm", q * q.shape[-1] ** -0.5, k)
+    if (turned := angles(cfg)) is not None:
+        q, k = turn(q, turned), turn(k, turned)
+    logits = product("bnhd,bmhd->bhnm", q * q.shape[-1] ** -0.5, k)
     if cfg.causal:
         logits = jnp.where(jnp.tri(*logits.shape[-2:], dtype=bool)[None, None], logits, -jnp.inf)
     return jax.nn.softmax(logits)
