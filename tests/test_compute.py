@@ -1,17 +1,20 @@
-"""A large batch on a CPU is computed in parts that its cache can hold: the same numbers, and only where that is what runs."""
+"""On a CPU a large batch is computed in parts, a large network by blocks: the same numbers, and only where that is what runs."""
 
+import gc
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.test_no_silent_slowness import CONFIG, VIT
+from tests.test_mapping import drawn
+from tests.test_no_silent_slowness import CALLS, CONFIG, EVA02, VIT, compiled, images
 from vitjax import Model, Preprocess, Spec, compute
 from vitjax import mesh as meshes
 from vitjax.clip_model import TextModel
-from vitjax.model import initialise
 
 METHODS = {
     "call": lambda model, x: model(x),
@@ -19,18 +22,30 @@ METHODS = {
     "forward_features": lambda model, x: model.forward_features(x),
     "forward_head": lambda model, x: model.forward_head(np.repeat(x.reshape(len(x), -1)[:, None, :24], 17, 1)),
 }
+methods = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+
+
+def network(config, dtype="float32") -> Model:
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), drawn(config))
+    return Model(Spec("some", config, Preprocess(16)), params, dtype)
 
 
 @pytest.fixture
 def vit():
-    return Model(Spec("vit", VIT, Preprocess(16)), initialise(VIT))
+    return network(VIT)
 
 
 @pytest.fixture
-def parts(monkeypatch):
-    """Which parts are computed."""
-    found, apply = [], compute.apply
-    monkeypatch.setattr(compute, "apply", lambda *x, part, **how: found.append(part) or apply(*x, part=part, **how))
+def seen(monkeypatch):
+    """What is run on which part of a batch."""
+    found: list[tuple[str, Any]] = []
+    for name in "apply", "through", "around":
+
+        def run(original, name, *x, **how):
+            found.append((name, how.get("part")))
+            return original(*x, **how)
+
+        monkeypatch.setattr(compute, name, partial(run, getattr(compute, name), name))
     return found
 
 
@@ -38,36 +53,73 @@ def hold(monkeypatch, pictures):
     monkeypatch.setattr(compute, "CACHE", 4 * (VIT.prefix + 16) * VIT.mlp * pictures + 1)
 
 
-@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
-@pytest.mark.parametrize(("count", "part"), [(1, 0), (2, 0), (3, 1), (8, 2), (9, 1)])
-def test_the_same_numbers(vit, monkeypatch, parts, method, count, part):
-    x = np.random.default_rng(0).standard_normal((count, 16, 16, 3)).astype("f4")
-    whole = np.asarray(method(vit, x))
+def close(ours: Any, theirs: Any, atol=1e-6):
+    assert ours.shape == theirs.shape and ours.dtype == theirs.dtype
+    ours, theirs = np.asarray(ours, np.float32), np.asarray(theirs, np.float32)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=atol * np.abs(theirs).max())
+
+
+@methods
+@pytest.mark.parametrize(("count", "part"), [(1, 1), (2, 2), (3, 1), (8, 2), (9, 1)])
+def test_the_same_numbers_in_parts(vit, monkeypatch, seen, method, count, part):
+    x = images(count)
+    whole = method(vit, x)
     hold(monkeypatch, 2)
-    some = np.asarray(method(vit, x))
-    assert parts == [0, part] and some.shape == whole.shape and some.dtype == whole.dtype
-    np.testing.assert_allclose(some, whole, rtol=0, atol=1e-6 * np.abs(whole).max())
+    close(method(vit, x), whole)
+    assert seen == [("apply", count), ("apply", part)]
 
 
-def test_texts(monkeypatch, parts):
-    model = TextModel(Spec("text", CONFIG.text, Preprocess(16)), initialise(CONFIG.text))
+BLOCKS = {
+    **{f"vit {name}": (VIT, method, "float32") for name, method in METHODS.items()},
+    "map": (replace(VIT, pool="map", norm="after", layer_scale=0.5), METHODS["call"], "float32"),
+    "eva02": (replace(EVA02, classes=3), METHODS["call"], "float32"),
+    "bfloat16": (VIT, METHODS["call"], "bfloat16"),
+}
+
+
+@pytest.mark.parametrize(("config", "method", "dtype"), BLOCKS.values(), ids=BLOCKS)
+def test_the_same_numbers_by_blocks(monkeypatch, seen, config, method, dtype):
+    model, x = network(config, dtype), np.random.default_rng(0).standard_normal((6, config.image, config.image, 3)).astype("f4")
+    whole = method(model, x)
+    monkeypatch.setattr(compute, "LARGE", 0)
+    monkeypatch.setattr(compute, "_part", lambda *_: 2)
+    seen.clear()
+    close(method(model, x), whole, 1e-6 if dtype == "float32" else 2e-2)
+    around, blocks = [("around", None)], [("through", 2)] * config.depth
+    assert seen == (around if method is METHODS["forward_head"] else around + blocks + around)
+
+
+def test_texts(monkeypatch, seen):
+    model = TextModel(Spec("text", CONFIG.text, Preprocess(16)), jax.tree.map(jnp.asarray, drawn(CONFIG.text)))
     ids = np.random.default_rng(0).integers(1, CONFIG.text.vocab - 1, (6, 5), "i4")
-    whole = np.asarray(model(ids))
+    whole = model(ids)
     monkeypatch.setattr(compute, "CACHE", 4 * 5 * CONFIG.text.mlp * 3)
-    np.testing.assert_allclose(np.asarray(model(ids)), whole, rtol=0, atol=1e-6 * np.abs(whole).max())
-    assert parts == [0, 3]
+    close(model(ids), whole)
+    monkeypatch.setattr(compute, "LARGE", 0)
+    close(model(ids), whole)
+    assert seen == [("apply", 6), ("apply", 3), ("around", None), *[("through", 3)] * CONFIG.text.depth, ("around", None)]
 
 
-def test_what_fits_by_default(vit):
+def test_what_fits_by_default():
     """Of a ViT-B/16 six pictures of 224 pixels, of one of 384 two."""
-    for image, batch, part in (224, 6, 0), (224, 32, 4), (384, 2, 0), (384, 8, 2), (384, 7, 1):
+    for image, batch, part in (224, 6, 6), (224, 32, 4), (384, 2, 2), (384, 8, 2), (384, 7, 1):
         config = replace(VIT, image=image, patch=16, width=768, heads=12, mlp=3072)
-        assert compute._part(config, vit.params, jnp.zeros((batch, 1))) == part
+        assert compute._part(config, jnp.zeros((batch, 1))) == part
 
 
-def test_elsewhere_a_batch_is_whole(vit, monkeypatch, parts):
+def test_what_is_large_by_default(seen):
+    """From ViT-B on, in bfloat16 too; a ViT-S is one program."""
+    for width, dtype, runs in (384, "float32", ["apply"]), (768, "bfloat16", ["around", "through", "around"]):
+        config = replace(VIT, depth=1, width=width, heads=width // 64, mlp=4 * width)
+        seen.clear()
+        network(config, dtype)(images(1))
+        assert [name for name, _ in seen] == runs
+
+
+def test_elsewhere_it_is_one_program(vit, monkeypatch, seen):
     """In a program of the user's own, which may be for another device, and where devices share the batch or the parameters."""
     hold(monkeypatch, 1)
+    monkeypatch.setattr(compute, "LARGE", 0)
     x = jnp.ones((8, 16, 16, 3))
     jax.jit(lambda model, x: model(x))(vit, x)
     jax.jit(lambda x: vit(x))(x)
@@ -75,6 +127,59 @@ def test_elsewhere_a_batch_is_whole(vit, monkeypatch, parts):
     mesh = meshes.make()
     shared = Model(vit.spec, jax.device_put(vit.params, jax.NamedSharding(mesh, jax.P())))
     shared(jax.device_put(x, jax.NamedSharding(mesh, jax.P(meshes.DATA))))
-    assert parts == [0, 0, 0, 0]
+    assert seen == [("apply", None)] * 4
     vit(x)
-    assert parts[4:] == [1]
+    assert ("through", 1) in seen[4:]
+
+
+@pytest.mark.parametrize("call", [CALLS["call"], CALLS["embed"]])
+def test_each_program_is_compiled_once(vit, monkeypatch, call, caplog):
+    monkeypatch.setattr(compute, "LARGE", 0)
+    jax.clear_caches()
+    with compiled(caplog) as first:
+        call(vit, images(2))
+    assert [name for name in first if name in ("jit(around)", "jit(through)")] == ["jit(around)", "jit(through)", "jit(around)"]
+    other = network(VIT)
+    with compiled(caplog) as again:
+        call(vit, images(2) + 1)
+        call(other, images(2))
+    assert not again
+
+
+def test_by_blocks_it_waits_for_nothing_on_the_host(vit, monkeypatch):
+    monkeypatch.setattr(compute, "LARGE", 0)
+    x = jnp.asarray(images(2))
+    jax.block_until_ready(vit(x))
+    other = network(VIT)  # whose blocks are not cut up yet
+    with jax.transfer_guard("disallow"):
+        jax.block_until_ready([vit(x), other(x)])
+
+
+def test_blocks_are_where_the_parameters_are():
+    stacked = {"kernel": jnp.arange(3 * 4 * 64, dtype=jnp.float32).reshape(3, 4, 64), "bias": jnp.arange(6.0).reshape(3, 2)}
+    blocks = compute.slices(stacked)
+    for number, block in enumerate(blocks):
+        jax.tree.map(lambda one, all, i=number: np.testing.assert_array_equal(one, all[i]), block, stacked)
+        begin = stacked["kernel"].unsafe_buffer_pointer() + number * 4 * 64 * 4
+        assert block["kernel"].unsafe_buffer_pointer() == begin
+    again = compute.slices({"kernel": stacked["kernel"], "bias": jnp.ones((3, 2))})
+    assert all(a["kernel"] is b["kernel"] and a["bias"][0] != b["bias"][1] for a, b in zip(blocks, again, strict=True))
+
+
+def test_blocks_are_forgotten_with_the_parameters():
+    gc.collect()
+    before, stacked = len(compute._slices), [jnp.zeros((3, 64)), jnp.ones((3, 64))]
+    blocks = compute.slices(stacked)
+    assert len(compute._slices) == before + 2
+    del stacked
+    gc.collect()
+    assert len(compute._slices) == before
+    np.testing.assert_array_equal(blocks[2][1], np.ones(64))
+
+
+def test_parameters_that_are_given_away_stay_what_they_were_for_blocks():
+    stacked = jnp.ones((3, 4, 64))
+    block = compute.slices(stacked)[1]
+    given = jax.jit(lambda x: x * 5, donate_argnums=0)(stacked)
+    np.testing.assert_array_equal(block, np.ones((4, 64)))
+    np.testing.assert_array_equal(given, np.full((3, 4, 64), 5))

@@ -48,9 +48,12 @@ class Text(nn.Module):
 
     def forward_features(self, ids: Ids, train: bool = False) -> Float[Array, "B N C"]:
         """All tokens after the final norm."""
+        return self.norm(self.encode(self.embed(ids), train))
+
+    def encode(self, x: Float[Array, "B N C"], train: bool = False) -> Float[Array, "B N C"]:
+        """Tokens through all blocks, as ViT's."""
         rates = jnp.linspace(0, self.cfg.drop_path, self.cfg.depth)
-        x, _ = self.blocks(self.embed(ids), rates, train, None)
-        return self.norm(x)
+        return self.blocks(x, rates, train, None)[0]
 
     def forward_head(self, tokens: Float[Array, "B N C"], ids: Ids, pre_logits: bool = False) -> Float[Array, "B K"]:
         """What enters the projection, and unless `pre_logits` what comes out of it."""

@@ -1,51 +1,121 @@
-"""A method of a network on a batch: one program for each shape, and on a CPU a large batch in parts that its cache can hold."""
+"""A method of a network on a batch: one program for each shape. A large network on a CPU goes block by block through one program.
+
+A loop over blocks inside a program compiles as fast, but XLA's CPU copies each block's weights out of those that are stacked
+before it multiplies by them. Of one picture through ViT-L/16 that is a tenth of the time.
+"""
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+from flax import linen as nn
 from jax import Array
 from jax.core import Tracer
 
+from .layers import Block, angles
 from .networks import TextConfig, ViTConfig
 
-# Bytes of an MLP's hidden units in float32, the widest there is of a part. Of more, each elementwise pass waits for memory: on
-# two Zen 5 cores 32 pictures whole take 1.2 times as long as by fours (ViT-B/16), 1.4 times (EVA-02 B). Of fewer, weights are
-# read too often: ViT-B/16 one by one takes 1.2 times as long as eight together. Measured by hand, in turns; no benchmark does it.
+# Both measured by hand, in turns, on two Zen 5 cores; no benchmark does it.
+# Bytes of an MLP's hidden units in float32, the widest there is of a part. Of more, each elementwise pass waits for memory:
+# 32 pictures whole take 1.2 times as long as by fours (ViT-B/16), 1.4 times (EVA-02 B). Of fewer, weights are read too often.
 CACHE = 2**24
+# Bytes of a block's parameters from which on it is a program. To start one takes 0.1 ms, which is more than ViT-S saves.
+LARGE = 2**23
 
-
-@partial(jax.jit, static_argnums=(0, 1), static_argnames=("options", "part"))
-def apply(module: Any, method: Callable | str, params: Any, *x: Array, options: tuple = (), part: int = 0) -> Any:
-    """One compilation for each module, method and shape; parameters are an argument, never a constant.
-
-    part: how many of the batch, which this divides, are computed at a time; 0 for all of them.
-    """
-
-    def whole(*x: Array) -> Any:
-        return module.apply({"params": params}, *x, *options, method=method)
-
-    if not part:
-        return whole(*x)
-    parts = [one.reshape(-1, part, *one.shape[1:]) for one in x]
-    return jax.tree.map(lambda out: out.reshape(-1, *out.shape[2:]), jax.lax.map(lambda some: whole(*some), parts))
+_slices = dict[int, list[Array]]()  # of a leaf, by its id, for as long as it lives
 
 
 def run(module: Any, method: Callable | str, params: Mapping[str, Any], x: Array, options: tuple = ()) -> Any:
-    """`apply` to one batch of pictures or texts, each by itself."""
-    return apply(module, method, params, x, options=options, part=_part(module.cfg, params, x))
+    """`module`'s method of a batch of pictures or texts, each by itself."""
+    if not _on_a_cpu(params, x):
+        return apply(module, method, params, x, options=options)
+    part, blocks = _part(module.cfg, x), params["blocks"]
+    if sum(leaf.nbytes for leaf in jax.tree.leaves(blocks)) < LARGE * module.cfg.depth:
+        return apply(module, method, params, x, options=options, part=part)
+    others = {name: leaf for name, leaf in params.items() if name != "blocks"}
+    tokens, out = around(module, method, others, x, options=options)
+    if tokens is None:
+        return out
+    block = Block(module.cfg, module.dtype, module.attention)
+    for weights in slices(blocks):
+        tokens = through(block, weights, tokens, part=part)
+    return around(module, method, others, x, tokens, options=options)[1]
 
 
-def _part(config: ViTConfig | TextConfig, params: Mapping[str, Any], x: Array) -> int:
-    """The largest part of a batch that divides it and fits into a CPU's cache; 0 where all of it does, or this is no CPU."""
+@partial(jax.jit, static_argnums=(0, 1), static_argnames=("options", "part"))
+def apply(module: Any, method: Callable | str, params: Any, *x: Array, options: tuple = (), part: int | None = None) -> Any:
+    """One compilation for each module, method and shape; parameters are an argument, never a constant.
+
+    part: how many of the batch, which this divides, are computed at a time; None: all.
+    """
+    return _by_parts(lambda *x: module.apply({"params": params}, *x, *options, method=method), part, *x)
+
+
+@partial(jax.jit, static_argnums=(0, 1), static_argnames="options")
+def around(
+    module: Any, method: Callable | str, params: Any, x: Array, tokens: Array | None = None, options: tuple = ()
+) -> tuple[Array | None, Any]:
+    """The tokens that enter the blocks; or with those that leave them (or if it has no blocks), what the method returns.
+
+    Either way the other one is None. All of the method is traced but the blocks, and the compiler drops what is not asked for.
+    """
+    entering = None
+
+    def skip(call: Callable[..., Any], args: Any, names: Any, context: nn.module.InterceptorContext) -> Any:
+        nonlocal entering
+        if context.method_name != "encode":
+            return call(*args, **names)
+        entering = args[0]
+        return entering if tokens is None else tokens
+
+    with nn.intercept_methods(skip):
+        out = module.apply({"params": params}, x, *options, method=method)
+    return (None, out) if entering is None or tokens is not None else (entering, None)
+
+
+@partial(jax.jit, static_argnums=0, static_argnames="part")
+def through(block: Block, params: Any, tokens: Array, part: int) -> Array:
+    """Tokens of a batch through a block, `part` of them at a time."""
+    rate, turned = jnp.zeros(()), angles(block.cfg)
+    return _by_parts(lambda x: block.apply({"params": params}, x, rate, False, turned)[0], part, tokens)  # type: ignore[index]
+
+
+def _by_parts(function: Callable[..., Any], part: int | None, *x: Array) -> Any:
+    if part in (None, len(x[0])):
+        return function(*x)
+    parts = [one.reshape(-1, part, *one.shape[1:]) for one in x]
+    return jax.tree.map(lambda out: out.reshape(-1, *out.shape[2:]), jax.lax.map(lambda some: function(*some), parts))
+
+
+def _on_a_cpu(params: Mapping[str, Any], x: Array) -> bool:
+    """Whether it is to be computed here and now, by one CPU; else it is part of somebody's own program, or devices share it."""
     leaf = jax.tree.leaves(params)[0]
     if isinstance(x, Tracer) or isinstance(leaf, Tracer) or not isinstance(leaf, Array):
-        return 0  # part of somebody's own program
-    if len(leaf.devices()) > 1 or next(iter(leaf.devices())).platform != "cpu":
-        return 0
+        return False
+    return len(leaf.devices()) == 1 and next(iter(leaf.devices())).platform == "cpu"
+
+
+def _part(config: ViTConfig | TextConfig, x: Array) -> int:
+    """The largest part of a batch that divides it and fits into a CPU's cache."""
     tokens = config.prefix + config.grid[0] * config.grid[1] if isinstance(config, ViTConfig) else x.shape[1]
     fit = max(1, CACHE // (4 * tokens * config.mlp))
-    return 0 if len(x) <= fit else max(size for size in range(1, fit + 1) if len(x) % size == 0)
+    return max(size for size in range(1, min(fit, len(x)) + 1) if len(x) % size == 0)
+
+
+def slices(stacked: Any) -> list[Any]:
+    """Each block's parameters, of those of all that are stacked, in the same memory. Made once."""
+    leaves, tree = jax.tree.flatten(stacked)
+    return [jax.tree.unflatten(tree, block) for block in zip(*map(_sliced, leaves), strict=True)]
+
+
+def _sliced(leaf: Array) -> list[Array]:
+    """The rows of an array. XLA copies those that do not begin where it wants them to, which are small ones."""
+    if id(leaf) not in _slices:
+        _slices[id(leaf)] = [jax.device_put(row, may_alias=True) for row in jax.device_get(leaf)]
+        weakref.finalize(leaf, _slices.pop, id(leaf))
+    return _slices[id(leaf)]

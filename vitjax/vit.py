@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from .attention import Option
 from .config import ViTConfig
-from .layers import INIT, LayerNorm, Pool, Remat, linear, places, stack
+from .layers import INIT, LayerNorm, Pool, Remat, angles, linear, stack
 
 
 class ViT(nn.Module):
@@ -25,7 +25,7 @@ class ViT(nn.Module):
     def setup(self) -> None:
         cfg, dtype, width = self.cfg, self.dtype, self.cfg.width
         # A strided convolution is a product of cut-out patches: written so, it is one matrix product on every backend.
-        self.patch = linear("bhpwqc,pqcd->bhwd", (cfg.patch, cfg.patch, 3, width), cfg.patch_bias, dtype)
+        self.patch = linear("bhpwqr,pqrd->bhwd", (cfg.patch, cfg.patch, 3, width), cfg.patch_bias, dtype)
         if cfg.cls:
             self.cls = self.param("cls", nn.initializers.normal(1e-6), (width,))
         if cfg.registers:
@@ -73,10 +73,13 @@ class ViT(nn.Module):
 
     def forward_features(self, images: Float[Array, "B H W 3"], train: bool = False) -> Float[Array, "B N C"]:
         """All tokens after the last block, and after the final norm where that comes before pooling."""
-        rates = jnp.linspace(0, self.cfg.drop_path, self.cfg.depth)
-        angles = jnp.asarray(places(self.cfg)) if self.cfg.rotary else None
-        x, _ = self.blocks(self.embed(images), rates, train, angles)
+        x = self.encode(self.embed(images), train)
         return self.norm(x) if self.cfg.norm == "before" else x
+
+    def encode(self, x: Float[Array, "B N C"], train: bool = False) -> Float[Array, "B N C"]:
+        """Tokens through all blocks. On a CPU it is not this that does it: compute.py."""
+        rates = jnp.linspace(0, self.cfg.drop_path, self.cfg.depth)
+        return self.blocks(x, rates, train, angles(self.cfg))[0]
 
     def forward_head(self, tokens: Float[Array, "B N C"], pre_logits: bool = False) -> Float[Array, "B K"]:
         """What enters the head (pooled features, or the representation made of them), and logits from it unless `pre_logits`."""
