@@ -3,6 +3,7 @@
 import gc
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -15,6 +16,8 @@ from tests.test_no_silent_slowness import CALLS, CONFIG, EVA02, VIT, compiled, i
 from vitjax import Model, Preprocess, Spec, compute
 from vitjax import mesh as meshes
 from vitjax.clip_model import TextModel
+from vitjax.model import abstract, build
+from vitjax.variants import spec
 
 METHODS = {
     "call": lambda model, x: model(x),
@@ -53,6 +56,11 @@ def hold(monkeypatch, pictures):
     monkeypatch.setattr(compute, "CACHE", 4 * (VIT.prefix + 16) * VIT.mlp * pictures + 1)
 
 
+def by_blocks(monkeypatch):
+    monkeypatch.setattr(compute, "LARGE", 0)
+    monkeypatch.setattr(compute, "OUTWEIGHS", 0)
+
+
 def close(ours: Any, theirs: Any, atol=1e-6):
     assert ours.shape == theirs.shape and ours.dtype == theirs.dtype
     ours, theirs = np.asarray(ours, np.float32), np.asarray(theirs, np.float32)
@@ -81,7 +89,7 @@ BLOCKS = {
 def test_the_same_numbers_by_blocks(monkeypatch, seen, config, method, dtype):
     model, x = network(config, dtype), np.random.default_rng(0).standard_normal((6, config.image, config.image, 3)).astype("f4")
     whole = method(model, x)
-    monkeypatch.setattr(compute, "LARGE", 0)
+    by_blocks(monkeypatch)
     monkeypatch.setattr(compute, "_part", lambda *_: 2)
     seen.clear()
     close(method(model, x), whole, 1e-6 if dtype == "float32" else 2e-2)
@@ -95,7 +103,7 @@ def test_texts(monkeypatch, seen):
     whole = model(ids)
     monkeypatch.setattr(compute, "CACHE", 4 * 5 * CONFIG.text.mlp * 3)
     close(model(ids), whole)
-    monkeypatch.setattr(compute, "LARGE", 0)
+    by_blocks(monkeypatch)
     close(model(ids), whole)
     assert seen == [("apply", 6), ("apply", 3), ("around", None), *[("through", 3)] * CONFIG.text.depth, ("around", None)]
 
@@ -107,19 +115,31 @@ def test_what_fits_by_default():
         assert compute._part(config, jnp.zeros((batch, 1))) == part
 
 
-def test_what_is_large_by_default(seen):
-    """From ViT-B on, in bfloat16 too; a ViT-S is one program."""
-    for width, dtype, runs in (384, "float32", ["apply"]), (768, "bfloat16", ["around", "through", "around"]):
-        config = replace(VIT, depth=1, width=width, heads=width // 64, mlp=4 * width)
-        seen.clear()
-        network(config, dtype)(images(1))
-        assert [name for name, _ in seen] == runs
+@pytest.mark.parametrize(
+    ("name", "dtype", "batch", "blocks"),
+    [
+        ("vit_small_patch16_224", "float32", 1, False),
+        ("vit_base_patch16_224", "bfloat16", 1, True),
+        ("vit_base_patch16_384", "float32", 1, True),
+        ("vit_base_patch16_384", "float32", 8, False),
+        ("vit_large_patch16_224", "bfloat16", 8, True),
+        ("eva_giant_patch14_224", "float32", 8, True),
+        ("eva02_large_patch14_448", "float32", 1, False),
+    ],
+)
+def test_what_goes_by_blocks_by_default(name, dtype, batch, blocks):
+    """Those of which it was measured to be faster."""
+    config, size = spec(name).vit, jnp.dtype(dtype).itemsize
+    like = jax.tree.map(lambda leaf: SimpleNamespace(nbytes=size * leaf.size), abstract(config)["blocks"])
+    x: Any = np.empty((batch, 1))
+    hidden = compute._part(config, x) * compute._hidden(config, x)
+    assert compute._outweighs(like, build(config, dtype), hidden) == blocks
 
 
 def test_elsewhere_it_is_one_program(vit, monkeypatch, seen):
     """In a program of the user's own, which may be for another device, and where devices share the batch or the parameters."""
     hold(monkeypatch, 1)
-    monkeypatch.setattr(compute, "LARGE", 0)
+    by_blocks(monkeypatch)
     x = jnp.ones((8, 16, 16, 3))
     jax.jit(lambda model, x: model(x))(vit, x)
     jax.jit(lambda x: vit(x))(x)
@@ -134,7 +154,7 @@ def test_elsewhere_it_is_one_program(vit, monkeypatch, seen):
 
 @pytest.mark.parametrize("call", [CALLS["call"], CALLS["embed"]])
 def test_each_program_is_compiled_once(vit, monkeypatch, call, caplog):
-    monkeypatch.setattr(compute, "LARGE", 0)
+    by_blocks(monkeypatch)
     jax.clear_caches()
     with compiled(caplog) as first:
         call(vit, images(2))
@@ -147,7 +167,7 @@ def test_each_program_is_compiled_once(vit, monkeypatch, call, caplog):
 
 
 def test_by_blocks_it_waits_for_nothing_on_the_host(vit, monkeypatch):
-    monkeypatch.setattr(compute, "LARGE", 0)
+    by_blocks(monkeypatch)
     x = jnp.asarray(images(2))
     jax.block_until_ready(vit(x))
     other = network(VIT)  # whose blocks are not cut up yet

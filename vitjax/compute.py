@@ -20,12 +20,14 @@ from jax.core import Tracer
 from .layers import Block, angles
 from .networks import TextConfig, ViTConfig
 
-# Both measured by hand, in turns, on two Zen 5 cores; no benchmark does it.
+# All measured by hand, in turns, on two Zen 5 cores; no benchmark does it.
 # Bytes of an MLP's hidden units in float32, the widest there is of a part. Of more, each elementwise pass waits for memory:
 # 32 pictures whole take 1.2 times as long as by fours (ViT-B/16), 1.4 times (EVA-02 B). Of fewer, weights are read too often.
 CACHE = 2**24
-# Bytes of a block's parameters from which on it is a program. To start one takes 0.1 ms, which is more than ViT-S saves.
-LARGE = 2**23
+# A block is a program where its parameters have so many bytes (to start one takes 0.1 ms, which is more than ViT-S saves), and
+# so many times those of a part's hidden units (each time it is given new memory, which is slower than to copy the weights:
+# EVA-02 L of 448 pixels in float32 would take 1.17 times as long).
+LARGE, OUTWEIGHS = 2**23, 3
 
 _slices = dict[int, list[Array]]()  # of a leaf, by its id, for as long as it lives
 
@@ -35,7 +37,7 @@ def run(module: Any, method: Callable | str, params: Mapping[str, Any], x: Array
     if not _on_a_cpu(params, x):
         return apply(module, method, params, x, options=options)
     part, blocks = _part(module.cfg, x), params["blocks"]
-    if sum(leaf.nbytes for leaf in jax.tree.leaves(blocks)) < LARGE * module.cfg.depth:
+    if not _outweighs(blocks, module, part * _hidden(module.cfg, x)):
         return apply(module, method, params, x, options=options, part=part)
     others = {name: leaf for name, leaf in params.items() if name != "blocks"}
     tokens, out = around(module, method, others, x, options=options)
@@ -100,11 +102,22 @@ def _on_a_cpu(params: Mapping[str, Any], x: Array) -> bool:
     return len(leaf.devices()) == 1 and next(iter(leaf.devices())).platform == "cpu"
 
 
+def _hidden(config: ViTConfig | TextConfig, x: Array) -> int:
+    """How many hidden units an MLP has for one picture or text."""
+    tokens = config.prefix + config.grid[0] * config.grid[1] if isinstance(config, ViTConfig) else x.shape[1]
+    return tokens * config.mlp
+
+
 def _part(config: ViTConfig | TextConfig, x: Array) -> int:
     """The largest part of a batch that divides it and fits into a CPU's cache."""
-    tokens = config.prefix + config.grid[0] * config.grid[1] if isinstance(config, ViTConfig) else x.shape[1]
-    fit = max(1, CACHE // (4 * tokens * config.mlp))
+    fit = max(1, CACHE // (4 * _hidden(config, x)))
     return max(size for size in range(1, min(fit, len(x)) + 1) if len(x) % size == 0)
+
+
+def _outweighs(blocks: Any, module: Any, hidden: int) -> bool:
+    """Whether a block's parameters are so many, beside its hidden units, that it is better not to copy them."""
+    weights = sum(leaf.nbytes for leaf in jax.tree.leaves(blocks)) // module.cfg.depth
+    return weights >= max(LARGE, OUTWEIGHS * hidden * (1 + module.cfg.gated) * jnp.dtype(module.dtype).itemsize)
 
 
 def slices(stacked: Any) -> list[Any]:
