@@ -76,7 +76,7 @@ STOREYS = [
 STOREY = {room: number for number, row in enumerate(STOREYS) for room in row.split()}
 
 # What may be imported in some files only. Of several that match, the longest counts.
-NETWORKS = ["vitjax/layers.py", "vitjax/vit.py", "vitjax/clip.py", "vitjax/model.py", "tests/*"]
+NETWORKS = [*(f"vitjax/{name}.py" for name in ("layers", "vit", "clip", "compute", "model")), "tests/*"]
 REFERENCE = ["tests/reference/*", "benchmarks/*"]
 ONLY = {
     "flax": NETWORKS,
