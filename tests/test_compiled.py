@@ -4,8 +4,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from vitjax.train import __main__ as training
 
 DIGIT = Path(__file__).parents[1] / "vitjax/pretrained/digits/3.png"
 FOLDER = DIGIT.parents[1] / "vit_pico_patch4_32.digits"
@@ -50,6 +53,14 @@ def test_two_at_once(tmp_path):
     said = [child.communicate(timeout=120)[0] for child in both]
     assert said[0] == said[1] and said[0]
     assert COMPILED in classify(tmp_path).stderr
+
+
+@pytest.mark.parametrize(("words", "kept"), [([], [True]), (["--no-compilation-cache"], [])])
+def test_training_keeps_it_too(words, kept, monkeypatch):
+    seen: list[bool] = []
+    monkeypatch.setattr(training, "keep_compiled", lambda: seen.append(True))
+    monkeypatch.setattr(training, "run", lambda *_: SimpleNamespace(step=1, finished=False))
+    assert training.main(["digits", *words]) == 0 and seen == kept
 
 
 READS_ONLY = """

@@ -18,7 +18,8 @@ What is done, for each network and dtype, in a process of its own, so that nobod
 - Ratios are medians over the rounds, of times within a round. MFU: arithmetic of the network (vitjax/flops.py; a train step has
   three times that) by the measured rate of JAX's product in the same dtype, and by the data sheet's where vitjax knows it.
 - Compiling: the first call, with an empty cache, and again from the cache on disk. Memory: what the compiler says the program
-  takes with its arguments (ours), the most that was allocated (torch on a GPU).
+  takes with its arguments (ours; on a CPU of the network as one program, though a large one goes block by block and takes less),
+  the most that was allocated (torch on a GPU).
 - The train step is the one that vitjax.train makes: AdamW, float32 parameters, computing in the dtype. timm's: cross entropy,
   AdamW, autocast. Texts are not trained by themselves.
 
