@@ -186,6 +186,16 @@ def test_blocks_are_where_the_parameters_are():
     assert all(a["kernel"] is b["kernel"] and a["bias"][0] != b["bias"][1] for a, b in zip(blocks, again, strict=True))
 
 
+@pytest.mark.parametrize("bound", ["parameters", "pictures"])
+def test_it_is_computed_where_the_parameters_or_the_pictures_are(vit, monkeypatch, bound):
+    by_blocks(monkeypatch)
+    device, x = jax.devices()[3], jnp.asarray(images(2))
+    params = jax.device_put(vit.params, device) if bound == "parameters" else vit.params
+    out = Model(vit.spec, params)(x if bound == "parameters" else jax.device_put(x, device))
+    assert out.devices() == {device}
+    close(out, vit(x))
+
+
 def test_blocks_are_forgotten_with_the_parameters():
     gc.collect()
     before, stacked = len(compute._slices), [jnp.zeros((3, 64)), jnp.ones((3, 64))]

@@ -127,8 +127,9 @@ def slices(stacked: Any) -> list[Any]:
 
 
 def _sliced(leaf: Array) -> list[Array]:
-    """The rows of an array. XLA copies those that do not begin where it wants them to, which are small ones."""
-    if id(leaf) not in _slices:
-        _slices[id(leaf)] = [jax.device_put(row, may_alias=True) for row in jax.device_get(leaf)]
-        weakref.finalize(leaf, _slices.pop, id(leaf))
-    return _slices[id(leaf)]
+    """The rows of an array, where it is. XLA copies those that do not begin where it wants them to, which are small ones."""
+    if (rows := _slices.get(id(leaf))) is None:
+        where = leaf.sharding if leaf.committed else None  # what is bound to no device may still go to that of the pictures
+        rows = _slices[id(leaf)] = [jax.device_put(row, where, may_alias=True) for row in jax.device_get(leaf)]
+        weakref.finalize(leaf, _slices.pop, id(leaf), None)
+    return rows
