@@ -25,7 +25,6 @@ METHODS = {
     "forward_features": lambda model, x: model.forward_features(x),
     "forward_head": lambda model, x: model.forward_head(np.repeat(x.reshape(len(x), -1)[:, None, :24], 17, 1)),
 }
-methods = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 
 
 def network(config, dtype="float32") -> Model:
@@ -67,7 +66,7 @@ def close(ours: Any, theirs: Any, atol=1e-6):
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=atol * np.abs(theirs).max())
 
 
-@methods
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 @pytest.mark.parametrize(("count", "part"), [(1, 1), (2, 2), (3, 1), (8, 2), (9, 1)])
 def test_the_same_numbers_in_parts(vit, monkeypatch, seen, method, count, part):
     x = images(count)

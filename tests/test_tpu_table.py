@@ -25,7 +25,7 @@ def test_cycles_by_what_they_are_for():
 
 NAMES = {
     f"product {BLOCK}/attn/query/bnc,chd->bnhd/dot_general": "qkv and out products",
-    f"product transpose(jvp(ViT))/{BLOCK}/attn/out/bnhd,hdc->bnc/dot_general": "qkv and out products",
+    f"product transpose(jvp(ViT))/{BLOCK}/attn/out/bnhk,hkc->bnc/dot_general": "qkv and out products",
     f"product {BLOCK}/mlp/down/bnm,mc->bnc/dot_general": "MLP products, with activation",
     f"product {BLOCK}/attn/bnhd,de->bnhe/dot_general": "softmax and the rest of attention",  # rotary positions
     "fusion jit(update)/optimizer/mul": "optimizer",

@@ -78,7 +78,7 @@ def attend(
 ) -> Float[Array, "B N H D"]:
     """softmax(q k^T / sqrt(D)) v, the softmax in float32 whatever the inputs are. causal: a token sees those up to itself.
 
-    Heads are where the products before and after have them, and are moved by these of here: where they are moved beforehand,
+    Heads stay where the layers' products have them, and the two products here name them there: moved to the front beforehand,
     JAX 0.12 on a CPU multiplies bfloat16 as float32 (577 tokens of ViT-B: 4.5 ms a picture and block instead of 2.3, two cores).
 
     With "auto" a program has both, and takes what belongs to the platform that it is lowered for: a GPU's machine still lowers

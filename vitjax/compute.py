@@ -88,6 +88,7 @@ def through(block: Block, params: Any, tokens: Array, part: int) -> Array:
 
 
 def _by_parts(function: Callable[..., Any], part: int | None, *x: Array) -> Any:
+    """A function of a batch, of which `part` at a time."""
     if part in (None, len(x[0])):
         return function(*x)
     parts = [one.reshape(-1, part, *one.shape[1:]) for one in x]

@@ -147,6 +147,7 @@ class Attention(nn.Module):
         y = attend(q, k, v, cfg.causal and context is x, self.attention)
         if cfg.attn_norm:  # over all heads at once
             y = LayerNorm(cfg.eps, name="norm")(y.reshape(x.shape)).reshape(y.shape)
+        # h before k, for einsum sums in the order of the alphabet: by "hdc" a CPU turned over each kernel, d before h
         return linear("bnhk,hkc->bnc", (*shape[1:], cfg.width), cfg.bias, self.dtype, "out")(y)
 
 

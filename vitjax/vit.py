@@ -25,6 +25,7 @@ class ViT(nn.Module):
     def setup(self) -> None:
         cfg, dtype, width = self.cfg, self.dtype, self.cfg.width
         # A strided convolution is a product of cut-out patches: written so, it is one matrix product on every backend.
+        # einsum sums axes in the order of the alphabet: with these letters as the kernel has them, so that it is not turned over
         self.patch = linear("bhpwqr,pqrd->bhwd", (cfg.patch, cfg.patch, 3, width), cfg.patch_bias, dtype)
         if cfg.cls:
             self.cls = self.param("cls", nn.initializers.normal(1e-6), (width,))
@@ -77,7 +78,7 @@ class ViT(nn.Module):
         return self.norm(x) if self.cfg.norm == "before" else x
 
     def encode(self, x: Float[Array, "B N C"], train: bool = False) -> Float[Array, "B N C"]:
-        """Tokens through all blocks. On a CPU it is not this that does it: compute.py."""
+        """Tokens through all blocks. compute.py puts something else in its place where a large network runs on a CPU."""
         rates = jnp.linspace(0, self.cfg.drop_path, self.cfg.depth)
         return self.blocks(x, rates, train, angles(self.cfg))[0]
 
